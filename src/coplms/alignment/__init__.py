@@ -1,0 +1,1 @@
+"""Common classes and common places of two tokenizers."""

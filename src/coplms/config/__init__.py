@@ -1,0 +1,1 @@
+"""The configuration: pydantic sections, free of torch."""

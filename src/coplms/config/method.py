@@ -1,0 +1,109 @@
+"""The phases of Co-PLMs and their settings; defaults are what docs/results.md measured."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from coplms.config.base import Section
+
+
+class OptimizerConfig(Section):
+    """AdamW with warm-up and cosine decay, for every trained part."""
+
+    learning_rate: float = Field(1e-3, gt=0)
+    """Peak learning rate of LLM and SLMs."""
+    proxy_learning_rate: float | None = Field(None, gt=0)
+    """Peak learning rate of the DPM; absent: `learning_rate`."""
+    final_fraction: float = Field(0.1, ge=0, le=1)
+    """The cosine ends at this part of the peak."""
+    warmup_fraction: float = Field(0.05, ge=0, lt=1)
+    """Part of a trained part's planned steps over which the rate rises from 0."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(0.01, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    """Gradients are scaled down to this L2 norm."""
+    batch_size: int = Field(16, ge=1)
+    """Examples per optimiser step."""
+    accumulation: int = Field(1, ge=1)
+    """Divides a batch into so many forward and backward passes."""
+
+
+class DistillConfig(Section):
+    """LLM -> DPM, once, before round 1, on the server's text."""
+
+    steps: int = Field(200, ge=0)
+    text: tuple[str, ...] = ()
+    """Further text files (JSONL or JSONL.gz) beside the server's examples; the zoo's text for mini
+    models."""
+    temperature: float = Field(1.0, gt=0)
+    batch_size: int = Field(16, ge=1)
+    block_tokens: int = Field(64, ge=8)
+    """Tokens per sequence of `text`."""
+
+
+class DstConfig(Section):
+    """Domain-specific tuning: the DPM's domain adapter learns the device's data."""
+
+    steps: int = Field(30, ge=0)
+    """Optimiser steps per round."""
+    learning_rate: float | None = Field(None, gt=0)
+    """Absent: the optimiser's."""
+
+
+class SamlConfig(Section):
+    """Structure-agnostic mutual learning: L = CE + lambda * tau^2 * KL(sg(peer) || own)."""
+
+    steps: int = Field(100, ge=0)
+    """Optimiser steps per round on a device."""
+    server_steps: int = Field(100, ge=0)
+    """Optimiser steps per round on the server."""
+    weight: float = Field(1.0, ge=0)
+    """lambda: weight of the divergence, added to cross-entropy."""
+    ramp_fraction: float = Field(0.5, ge=0, le=1)
+    """Part of all planned steps over which lambda rises from 0 to `weight`."""
+    temperature: float = Field(1.0, gt=0)
+    """tau."""
+    divergence: Literal["forward_kl", "reverse_kl", "jsd"] = "forward_kl"
+    """Seen from the learner: forward KL is KL(peer || own)."""
+    gate: Literal["none", "sample", "chunk"] = "sample"
+    """Learn from the peer everywhere, or only in samples (chunks) where it has fewer nats per byte."""
+    chunk_event: bool = False
+    """Make the whole chunk an outcome of its own where chunks are not one-to-one."""
+    server_proxy: Literal["train", "freeze"] = "freeze"
+    """Whether mutual learning on the server's small text may change the aggregated DPM."""
+
+
+class TransferConfig(Section):
+    """The aggregated DPM answers the transfer set; confident answers teach LLM and SLMs."""
+
+    steps: int = Field(150, ge=0)
+    """Optimiser steps on a device."""
+    server_steps: int = Field(150, ge=0)
+    """Optimiser steps on the server."""
+    min_confidence: float = Field(0.6, ge=0, le=1)
+    """Keep answers whose probability (geometric mean over tokens for `confidence: mean`) is above."""
+    weight: float = Field(1.0, ge=0)
+    """lambda of the divergence towards the DPM, beside cross-entropy on its answers."""
+    share: float = Field(0.5, ge=0, le=1)
+    """Part of each batch taken from the transfer set; the rest is the member's own text."""
+
+
+class CoPLMsConfig(Section):
+    """Co-PLMs (arXiv:2511.11678)."""
+
+    name: Literal["coplms"] = "coplms"
+    rounds: int = Field(3, ge=1)
+    distill: DistillConfig = DistillConfig()
+    dst: DstConfig = DstConfig()
+    saml: SamlConfig = SamlConfig()
+    transfer: TransferConfig = TransferConfig()
+
+    @property
+    def device_steps(self) -> int:
+        """Optimiser steps of each SLM over the whole run."""
+        return self.rounds * self.saml.steps + self.transfer.steps
+
+    @property
+    def server_steps(self) -> int:
+        """Optimiser steps of the LLM over the whole run."""
+        return self.rounds * self.saml.server_steps + self.transfer.server_steps

@@ -1,0 +1,94 @@
+"""Which models take part, and how they are tuned."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from coplms.config.base import Section
+
+
+class TuningConfig(Section):
+    """What of a model is trained."""
+
+    kind: Literal["lora", "full"] = "lora"
+    """`lora` trains a PEFT adapter; `full` trains every weight (small models from scratch need it)."""
+    rank: int = Field(16, ge=1)
+    """LoRA rank r; ignored with `kind: full`."""
+    alpha: float = Field(32.0, gt=0)
+    """LoRA alpha; updates are scaled by alpha / rank. Usually alpha = 2 * rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """LoRA dropout on the adapter's input."""
+    target_modules: tuple[str, ...] = ()
+    """Names of the linear layers that get LoRA; empty finds all of them but the output head."""
+
+
+class ModelConfig(Section):
+    """One causal language model."""
+
+    model: str
+    """`mini/NAME` (built offline), a local folder in Hugging Face format, or a hub name."""
+    tuning: TuningConfig | None = None
+    """Overrides the run's `tuning` for this model."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Overrides the run's `dtype` for this model."""
+
+
+class DpmConfig(Section):
+    """The distilled proxy model: sliced from the LLM, or a small model with its tokenizer."""
+
+    model: str | None = None
+    """A small model with the LLM's tokenizer (same forms as `llm.model`); absent: slice the LLM."""
+    layers: int | None = Field(None, ge=1)
+    """How many of the LLM's layers a sliced DPM keeps, evenly spaced; absent: half of them."""
+    tuning: TuningConfig | None = None
+    """What is shared between the members: a LoRA adapter, or with `kind: full` all weights."""
+    domain_rank: int = Field(8, ge=1)
+    """LoRA rank of the private domain adapter."""
+
+
+class DeviceConfig(Section):
+    """One device of the consortium."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Unique; used in file names, so letters, digits, `_`, `.` and `-` only."""
+    slm: ModelConfig
+    """The device's own small language model, of any architecture and tokenizer."""
+    data: "MemberDataConfig | None" = None
+    """The device's own files; absent where `data.pool` is divided among the devices."""
+
+
+class ZooModelConfig(Section):
+    """One mini model of the offline zoo, trained from scratch."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """Referred to as `mini/NAME`."""
+    architecture: Literal["llama", "gpt_neox", "bloom", "gpt2", "qwen2"]
+    """Hugging Face model type."""
+    tokenizer: Literal["byte_bpe", "unigram", "fallback_bpe"]
+    """`byte_bpe`: byte-level BPE. `unigram`: Unigram with metaspace. `fallback_bpe`: metaspace
+    BPE with byte fallback."""
+    vocab_size: int = Field(2048, ge=300)
+    hidden_size: int = Field(128, ge=16)
+    layers: int = Field(3, ge=1)
+    heads: int = Field(4, ge=1)
+    steps: int = Field(1000, ge=0)
+    """Optimiser steps of pre-training."""
+
+
+class ZooConfig(Section):
+    """The mini zoo: small models trained from scratch on text, offline."""
+
+    text: tuple[str, ...] = ()
+    """Files to train on: JSONL or JSONL.gz with `text`, or with `instruction`, `input`, `output`;
+    empty: the text that coplms generates for its quick start."""
+    models: tuple[ZooModelConfig, ...]
+    batch_size: int = Field(16, ge=1)
+    block_tokens: int = Field(128, ge=8)
+    """Tokens per training sequence."""
+    learning_rate: float = Field(2e-3, gt=0)
+    seed: int = 0
+
+
+from coplms.config.data import MemberDataConfig  # noqa: E402  (DeviceConfig names it)
+
+DeviceConfig.model_rebuild()

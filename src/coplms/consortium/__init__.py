@@ -1,0 +1,1 @@
+"""Members, messages, rounds, journal."""

@@ -1,0 +1,61 @@
+"""The rounds of co-tuning; how messages travel is an argument."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from coplms.consortium.journal import Journal, Label
+from coplms.consortium.members import Device, Server
+from coplms.consortium.messages import SERVER, Download, Upload
+
+
+class Method(Protocol):
+    """What members do in a round; `coplms.methods` has one file for each."""
+
+    def download(self, server: Server, round_number: int) -> Download:
+        """What the server sends at the start of a round."""
+
+    def device_round(self, device: Device, download: Download, journal: Journal) -> Upload:
+        """A device's work in a round."""
+
+    def server_round(self, server: Server, uploads: Sequence[Upload], journal: Journal) -> None:
+        """The server's work once the devices have answered."""
+
+    def last_download(self, server: Server, journal: Journal) -> Download:
+        """What the server sends after the last round."""
+
+    def device_finish(self, device: Device, download: Download, journal: Journal) -> None:
+        """A device's work after the last round."""
+
+    def server_finish(self, server: Server, download: Download, journal: Journal) -> None:
+        """The server's work after the last round."""
+
+
+class Runtime(Protocol):
+    """How messages travel: in this process, or over a network."""
+
+    def exchange(self, download: Download) -> list[Upload]:
+        """Send the download to the round's devices; what they answer."""
+
+    def finish(self, download: Download) -> None:
+        """Send the last download; the devices finish on their own."""
+
+
+def run_rounds(
+    method: Method,
+    server: Server,
+    runtime: Runtime,
+    rounds: int,
+    journal: Journal,
+    after_round: Callable[[int, Server], None],
+) -> None:
+    """Run every round that is not done yet, then the end."""
+    for round_number in range(1, rounds + 1):
+        end = Label(round_number, SERVER, "end")
+        if not journal.is_done(end):
+            uploads = runtime.exchange(method.download(server, round_number))
+            method.server_round(server, uploads, journal)
+            after_round(round_number, server)
+            journal.phase(end, lambda _: {})
+    last = method.last_download(server, journal)
+    runtime.finish(last)
+    method.server_finish(server, last, journal)

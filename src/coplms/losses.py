@@ -1,0 +1,113 @@
+"""Losses of mutual learning: tensors in, tensors out, no models.
+
+Everything is computed in float32, or in float64 where the logits are. Rows are predictions of
+answer tokens; classes are the outcomes that two vocabularies have in common
+(`coplms.alignment.classes`).
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Divergence = Literal["forward_kl", "reverse_kl", "jsd"]
+
+FLOOR = 1e-20
+"""Smallest probability inside a logarithm; far below what a float32 softmax resolves."""
+
+
+def _wide(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def token_nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """Negative log-likelihood of every row's target, in nats.
+
+    Args:
+        logits: `[rows, vocabulary]`.
+        targets: Token ids, `[rows]`.
+
+    Returns:
+        `[rows]`, float32 or wider.
+
+    >>> token_nll(torch.zeros(1, 4), torch.tensor([2])).exp().item()
+    4.0
+    """
+    return torch.nn.functional.cross_entropy(_wide(logits), targets, reduction="none")
+
+
+def class_probabilities(
+    logits: Tensor, classes: Tensor, num_classes: int, temperature: float = 1.0
+) -> Tensor:
+    """Probabilities of the common classes: each the sum over its tokens; mass is preserved.
+
+    Args:
+        logits: `[rows, vocabulary]`.
+        classes: Class of every token, `[vocabulary]`.
+        num_classes: Number of classes.
+        temperature: tau; above 0.
+
+    Returns:
+        `[rows, num_classes]`, each row sums to 1.
+
+    Raises:
+        ValueError: If `temperature` is not above 0.
+
+    >>> class_probabilities(torch.zeros(1, 4), torch.tensor([0, 1, 1, 1]), 2)
+    tensor([[0.2500, 0.7500]])
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    probabilities = (_wide(logits) / temperature).softmax(dim=-1)
+    folded = probabilities.new_zeros(num_classes, logits.shape[0])
+    return folded.index_add(0, classes, probabilities.t()).t()
+
+
+def divergence(own: Tensor, peer: Tensor, kind: Divergence = "forward_kl") -> Tensor:
+    """How far the learner is from its peer, per row, in nats.
+
+    Args:
+        own: The learner's class probabilities, `[rows, classes]`; gets the gradient.
+        peer: The peer's; detached here, not by the caller.
+        kind: `forward_kl` is KL(peer || own), `reverse_kl` KL(own || peer), `jsd` the
+            Jensen-Shannon divergence (both against their even mixture).
+
+    Returns:
+        `[rows]`, never negative beyond rounding.
+    """
+    peer = peer.detach()
+    if kind == "forward_kl":
+        return _kl(peer, own)
+    if kind == "reverse_kl":
+        return _kl(own, peer)
+    mixture = (own + peer) / 2
+    return (_kl(own, mixture) + _kl(peer, mixture)) / 2
+
+
+def _kl(first: Tensor, second: Tensor) -> Tensor:
+    return (first * (first.clamp_min(FLOOR).log() - second.clamp_min(FLOOR).log())).sum(dim=-1)
+
+
+def with_event(
+    classes: Tensor, first_class: Tensor, event_log_probability: Tensor, is_chunk: Tensor
+) -> Tensor:
+    """Class probabilities with the whole chunk as one more outcome (METHOD: "Distributions").
+
+    The chunk's probability is taken out of its first token's class, which keeps at least 1e-6
+    (or all that it has, where that is less); the total stays 1.
+
+    Args:
+        classes: `[chunks, classes]`.
+        first_class: Class of each chunk's first token, `[chunks]`.
+        event_log_probability: Sum of the log-probabilities of the chunk's tokens, `[chunks]`.
+        is_chunk: True where the chunk is not one-to-one; elsewhere the event has no mass.
+
+    Returns:
+        `[chunks, classes + 1]`, each row sums to 1.
+    """
+    index = first_class.unsqueeze(1)
+    available = classes.gather(1, index).squeeze(1)
+    event = torch.minimum(event_log_probability.exp(), (available - 1e-6).clamp_min(0.0))
+    event = torch.where(is_chunk, event, torch.zeros_like(event))
+    rest = classes.scatter_add(1, index, -event.unsqueeze(1))
+    return torch.cat([rest, event.unsqueeze(1)], dim=1)

@@ -1,0 +1,206 @@
+"""Co-PLMs, top to bottom (Liu et al. 2025, arXiv:2511.11678; docs/paper.md has the details).
+
+Before round 1 the server distils its LLM into the DPM. Then, each round:
+
+    device   DST   the DPM's domain adapter learns the private data
+             SAML  DPM and SLM teach each other
+             send  the DPM's shared part; the domain adapter and the data stay
+    server   average the shared parts into its own DPM
+             SAML  DPM and LLM teach each other
+             send  the DPM's shared part
+
+After the last round the aggregated DPM answers the transfer set; what it is confident of teaches
+the LLM and the SLMs.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from coplms.config.method import CoPLMsConfig, OptimizerConfig
+from coplms.consortium.aggregate import weighted_mean
+from coplms.consortium.journal import Journal, Label
+from coplms.consortium.members import DOMAIN, OWN, SHARED, Device, Server, use_domain_adapter
+from coplms.consortium.messages import Download, TransferAnswer, Upload
+from coplms.data.example import Example
+from coplms.evaluation.generate import generate_answers
+from coplms.training.learner import Learner
+from coplms.training.phases import Phase, mutual_learn, tune
+from coplms.training.pools import Pool
+from coplms.training.saml import Exchange, Pairing, exchange_of
+from coplms.training.sft import nats_per_byte
+
+
+@dataclass(frozen=True)
+class CoPLMs:
+    """The paper's method.
+
+    Attributes:
+        config: Its phases.
+        optimizer: Batches and AdamW.
+        max_new_tokens: Longest answer to an input of the transfer set.
+    """
+
+    config: CoPLMsConfig
+    optimizer: OptimizerConfig
+    max_new_tokens: int
+
+    def download(self, server: Server, round_number: int) -> Download:
+        """The aggregated shared part."""
+        return Download(round_number, server.dpm.parts[SHARED].values())
+
+    def device_round(self, device: Device, download: Download, journal: Journal) -> Upload:
+        """DST, then SAML, on the device's text; only the shared part is sent."""
+        shared, domain, own = (
+            device.dpm.parts[SHARED],
+            device.dpm.parts[DOMAIN],
+            device.slm.parts[OWN],
+        )
+        text = [*device.data.train, *device.public.labelled]
+        batch = self.optimizer.batch_size
+
+        def dst(phase: Phase) -> dict[str, float]:
+            shared.load_values(download.shared)
+            use_domain_adapter(device.dpm, on=True)
+            pools = [Pool(device.data.train, batch)]
+            return tune(device.dpm, domain, pools, self.config.dst.steps, self.optimizer, phase)
+
+        def saml(phase: Phase) -> dict[str, float]:
+            use_domain_adapter(device.dpm, on=True)
+            return mutual_learn(
+                device.pairing,
+                (shared, own),
+                [Pool(text, batch)],
+                self.config.saml.steps,
+                lambda: self._exchange(device.slm),
+                self.optimizer,
+                phase,
+            )
+
+        here = Label(download.round_number, device.name, "")
+        journal.phase(replace(here, kind="dst"), dst, [shared, domain])
+        metrics = journal.phase(replace(here, kind="saml"), saml, [shared, own])
+        num_examples = len(device.data.train)
+        return Upload(download.round_number, device.name, shared.values(), num_examples, metrics)
+
+    def server_round(self, server: Server, uploads: Sequence[Upload], journal: Journal) -> None:
+        """Aggregate, then SAML between DPM and LLM on the server's text."""
+        shared, own = server.dpm.parts[SHARED], server.llm.parts[OWN]
+        proxy = shared if self.config.saml.server_proxy == "train" else None
+
+        def aggregate(_: Phase) -> dict[str, float]:
+            shared.load_values(weighted_mean(uploads))
+            return {"num_devices": len(uploads)}
+
+        def saml(phase: Phase) -> dict[str, float]:
+            return mutual_learn(
+                server.pairing,
+                (proxy, own),
+                [Pool(server.data.train, self.optimizer.batch_size)],
+                self.config.saml.server_steps,
+                lambda: self._exchange(server.llm),
+                self.optimizer,
+                phase,
+            )
+
+        here = Label(uploads[0].round_number, server.name, "")
+        journal.phase(replace(here, kind="aggregate"), aggregate, [shared])
+        journal.phase(replace(here, kind="saml"), saml, [shared, own] if proxy else [own])
+
+    def last_download(self, server: Server, journal: Journal) -> Download:
+        """The aggregated shared part, and the DPM's answers to the transfer set."""
+        last = self.config.rounds + 1
+
+        def answer(_: Phase) -> dict[str, object]:
+            return {"answers": [[a.index, a.text, a.confidence] for a in self._answers(server)]}
+
+        rows = journal.phase(Label(last, server.name, "answer"), answer)["answers"]
+        answers = tuple(TransferAnswer(*row) for row in rows)
+        return replace(self.download(server, last), answers=answers)
+
+    def device_finish(self, device: Device, download: Download, journal: Journal) -> None:
+        """The aggregated DPM teaches the SLM on the transfer set, beside the device's own text."""
+        shared = device.dpm.parts[SHARED]
+        dev = [*device.data.dev, *device.public.dev]
+        text = [*device.data.train, *device.public.labelled]
+
+        def transfer(phase: Phase) -> dict[str, float]:
+            shared.load_values(download.shared)
+            use_domain_adapter(device.dpm, on=False)
+            answered = _answered(device.public.transfer, download.answers, self._threshold)
+            return self._transfer(
+                device.pairing, text, answered, dev, self.config.transfer.steps, phase
+            )
+
+        label = Label(download.round_number, device.name, "transfer")
+        journal.phase(label, transfer, [shared, device.slm.parts[OWN]])
+
+    def server_finish(self, server: Server, download: Download, journal: Journal) -> None:
+        """The aggregated DPM teaches the LLM on the transfer set, beside the server's text."""
+
+        def transfer(phase: Phase) -> dict[str, float]:
+            answered = _answered(server.public.transfer, download.answers, self._threshold)
+            steps = self.config.transfer.server_steps
+            text, dev = server.data.train, server.data.dev
+            return self._transfer(server.pairing, text, answered, dev, steps, phase)
+
+        label = Label(download.round_number, server.name, "transfer")
+        journal.phase(label, transfer, [server.llm.parts[OWN]])
+
+    @property
+    def _threshold(self) -> float:
+        return self.config.transfer.min_confidence
+
+    def _exchange(self, learner: Learner) -> Exchange:
+        part = learner.parts[OWN]
+        return exchange_of(self.config.saml, part.steps_taken / max(1, part.planned_steps))
+
+    def _answers(self, server: Server) -> list[TransferAnswer]:
+        inputs = server.public.transfer
+        encoder = server.dpm.encoder
+        prompts = [encoder.prompt(example, self.max_new_tokens) for example in inputs]
+        answers = generate_answers(server.dpm.model, prompts, self.max_new_tokens, batch_size=64)
+        return [
+            TransferAnswer(index, answer.text, math.exp(answer.log_probability))
+            for index, answer in enumerate(answers)
+            if answer.finished and answer.text
+        ]
+
+    def _transfer(
+        self,
+        pairing: Pairing,
+        text: Sequence[Example],
+        answered: Sequence[Example],
+        dev: Sequence[Example],
+        steps: int,
+        phase: Phase,
+    ) -> dict[str, float]:
+        proxy, learner = pairing.left, pairing.right
+        batch = self.optimizer.batch_size
+        better = bool(answered) and self._is_better(proxy, learner, dev)
+        taken = min(round(self.config.transfer.share * batch), batch) if better else 0
+        exchange = replace(exchange_of(self.config.saml, 1.0), weight=self.config.transfer.weight)
+        metrics = mutual_learn(
+            pairing,
+            (None, learner.parts[OWN]),
+            [Pool(text, batch - taken), Pool(answered, taken)],
+            steps,
+            lambda: exchange,
+            self.optimizer,
+            phase,
+        )
+        return {**metrics, "num_answers": len(answered), "proxy_is_better": float(better)}
+
+    def _is_better(self, proxy: Learner, learner: Learner, dev: Sequence[Example]) -> bool:
+        costs = [nats_per_byte(side, side.encoder(dev), 64) for side in (proxy, learner)]
+        return costs[0] < costs[1]
+
+
+def _answered(
+    inputs: Sequence[Example], answers: Sequence[TransferAnswer], threshold: float
+) -> list[Example]:
+    return [
+        replace(inputs[answer.index], references=(answer.text,))
+        for answer in answers
+        if answer.confidence >= threshold
+    ]

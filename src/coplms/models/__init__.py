@@ -1,0 +1,1 @@
+"""Language models: loading, adapters, slicing, the mini zoo."""

@@ -1,0 +1,153 @@
+"""The page's sections on what a run did and cost: training loss, traffic, time."""
+
+from collections.abc import Sequence
+
+from coplms.consortium.record import RunHistory
+from coplms.report.costs import (
+    TimeRow,
+    TrafficRow,
+    size_text,
+    time_rows,
+    time_text,
+    traffic_content,
+    traffic_rows,
+)
+from coplms.report.curves import loss_curves, planned_rounds
+from coplms.report.markup import Html, element, header, join, row, table
+from coplms.report.plots import loss_plot, time_plot, traffic_plot
+from coplms.report.scores import DASH, figure, legend
+from coplms.report.tables import member_names
+
+_MAX_LOSS_PLOTS = 12
+_DIRECTIONS = {"down": "to the device", "up": "to the server"}
+
+
+def loss_section(history: RunHistory) -> Html:
+    """Training loss of every member, coloured by kind of phase."""
+    curves = loss_curves(history)
+    if not curves:
+        return element("p", "No training step was recorded.", class_="note")
+    kinds = _kinds(history)
+    shown = list(curves.items())[:_MAX_LOSS_PLOTS]
+    figures = [
+        figure(member, loss_plot(f"loss-{place}", member, found, kinds))
+        for place, (member, found) in enumerate(shown)
+    ]
+    hidden = len(curves) - len(shown)
+    more = f" {hidden} further members are not shown; metrics.jsonl has them." if hidden else ""
+    hint = (
+        "Losses of one kind of phase can be compared with each other, those of different kinds "
+        f"cannot. Dashed: tuning alone, whose steps count from 0 again.{more}"
+    )
+    return join(
+        [
+            legend(kinds),
+            element("div", *figures, class_="plots"),
+            element("p", hint, class_="hint"),
+        ]
+    )
+
+
+def traffic_section(history: RunHistory) -> Html:
+    """Bytes by device and round."""
+    rows = traffic_rows(history)
+    if not rows:
+        return element("p", "No message was recorded.", class_="note")
+    names = ["sent once", "rounds, to the devices", "rounds, to the server"]
+    picture = figure("All rounds, by device", traffic_plot(rows))
+    return join(
+        [
+            _traffic_text(history, rows),
+            legend(names),
+            element("div", picture, class_="plots"),
+            _traffic_table(rows, planned_rounds(history)),
+        ]
+    )
+
+
+def time_section(history: RunHistory) -> Html:
+    """Time by member and kind of phase."""
+    rows = time_rows(history)
+    if not rows:
+        return element("p", "No phase has finished yet.", class_="note")
+    members = [
+        member
+        for member in member_names(history)
+        if any(member in found.by_member for found in rows)
+    ]
+    picture = figure("All phases, by member", time_plot(rows, members))
+    return join(
+        [
+            legend([found.kind for found in rows]),
+            element("div", picture, class_="plots"),
+            _time_table(rows, members),
+        ]
+    )
+
+
+def _kinds(history: RunHistory) -> list[str]:
+    """Every kind of phase; its place is its colour, in the sections on loss and on time alike."""
+    finished = [found.kind for found in time_rows(history)]
+    trained = [curve.kind for curves in loss_curves(history).values() for curve in curves]
+    return list(dict.fromkeys([*finished, *trained]))
+
+
+def _traffic_text(history: RunHistory, rows: Sequence[TrafficRow]) -> Html:
+    content = [f"{name} {size_text(size)}" for name, size in traffic_content(history).items()]
+    contents = f" By content: {', '.join(content)}." if content else ""
+    total, once = (sum(getattr(found, name) for found in rows) for name in ("total", "once"))
+    return element(
+        "p",
+        f"All devices together exchanged {size_text(total)} with the server, "
+        f"{size_text(once)} of it once before round 1.{contents}",
+    )
+
+
+def _traffic_table(rows: Sequence[TrafficRow], last: int) -> Html:
+    rounds = sorted({number for found in rows for number in found.by_round if number > 0})
+    names = ["Device", "Direction", "Once", *(_round_name(number, last) for number in rounds), "Total"]
+    head = element(
+        "tr", *(header(name, class_="text" if name == "Direction" else "") for name in names)
+    )
+    body = [
+        row(
+            header(found.device, "row"),
+            element("td", _DIRECTIONS.get(found.direction, found.direction), class_="text"),
+            *(_size(found.by_round.get(number)) for number in [0, *rounds]),
+            size_text(found.total),
+        )
+        for found in rows
+    ]
+    return table("Bytes by device and round", head, element("tbody", *body))
+
+
+def _round_name(number: int, last: int) -> str:
+    return "At the end" if 0 < last < number else f"Round {number}"
+
+
+def _time_table(rows: Sequence[TimeRow], members: Sequence[str]) -> Html:
+    head = element("tr", header("Phase"), *(header(name) for name in [*members, "Total"]))
+    body = [
+        row(
+            header(found.kind, "row"),
+            *(_time(found.by_member.get(member)) for member in members),
+            _time(found.total),
+        )
+        for found in rows
+    ]
+    totals = [sum(found.by_member.get(member, 0.0) for found in rows) for member in members]
+    total = element(
+        "tr",
+        header("All phases", "row"),
+        *(_time(seconds) for seconds in [*totals, sum(totals)]),
+        class_="total",
+    )
+    return table("Time by member and kind of phase", head, element("tbody", *body, total))
+
+
+def _size(num_bytes: int | None) -> str:
+    return DASH if num_bytes is None else size_text(num_bytes)
+
+
+def _time(seconds: float | None) -> Html:
+    return element("td", DASH if seconds is None else time_text(seconds))
