@@ -2,8 +2,10 @@
 
 A token whose bytes both vocabularies have is a class of its own. Any other token is replaced by
 its first piece in the other vocabulary, that one by its first piece in the first, and so on: "201"
-goes to "2". A common prefix of a token is a prefix of all these pieces, so they end in the longest
-one. Nothing stays unmatched, so folding a distribution preserves its mass (docs/paper.md, "SAML").
+goes to "2". A piece is where the other tokenizer really cuts, not the longest prefix that it knows:
+a model that writes "tr|ans|late" predicts "tr", even where "trans" is a token too. Pieces get
+shorter, so this ends; nothing stays unmatched, so folding a distribution preserves its mass
+(docs/paper.md, "Classes").
 """
 
 import hashlib
@@ -21,7 +23,7 @@ from transformers import PreTrainedTokenizerFast
 from coplms.alignment.token_bytes import TokenBytes, token_bytes
 from coplms.errors import AlignmentError
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 """Rises whenever the same tokenizers would get other classes than before."""
 
 
@@ -91,8 +93,8 @@ def build_class_map(
             "tokenizers of the same writing, or with single bytes in their vocabularies"
         )
     return ClassMap(
-        left=_side(left, left_vocab_size, common),
-        right=_side(right, right_vocab_size, common),
+        left=_side(left, right, left_vocab_size, common),
+        right=_side(right, left, right_vocab_size, common),
         num_classes=len(common) + 2,
     )
 
@@ -116,23 +118,33 @@ def _identity(table: TokenBytes, left_vocab_size: int, right_vocab_size: int) ->
     return ClassMap(left, right, num_tokens + 1)
 
 
-def _side(table: TokenBytes, vocab_size: int, common: dict[bytes, int]) -> NDArray[np.int64]:
+def _side(
+    table: TokenBytes, peer: TokenBytes, vocab_size: int, common: dict[bytes, int]
+) -> NDArray[np.int64]:
     """The class of each of one side's columns."""
     eos_class, other_class = len(common), len(common) + 1
     classes = np.full(vocab_size, other_class, dtype=np.int64)
     for index, string in enumerate(table.strings[:vocab_size]):
         if string is not None:
-            classes[index] = _class_of(string, common, other_class)
+            classes[index] = _class_of(string, (peer, table), common, other_class)
     classes[table.eos_id] = eos_class
     return classes
 
 
-def _class_of(string: bytes, common: dict[bytes, int], other_class: int) -> int:
-    """The class of the longest common prefix, which may be the whole string."""
-    for length in range(len(string), 0, -1):
-        number = common.get(string[:length])
+def _class_of(
+    string: bytes,
+    turns: tuple[TokenBytes, TokenBytes],
+    common: dict[bytes, int],
+    other_class: int,
+) -> int:
+    """The class that the first pieces, cut by the two tokenizers in turn, end in."""
+    piece: bytes | None = string
+    while piece is not None:
+        number = common.get(piece)
         if number is not None:
             return number
+        piece = turns[0].first_piece(piece)
+        turns = (turns[1], turns[0])
     return other_class
 
 

@@ -27,6 +27,12 @@ _SUPPORTED = (
 Spelling = Callable[[str], bytes]
 """A vocabulary entry -> the bytes that it stands for."""
 
+Writing = Callable[[bytes], str | None]
+"""Bytes -> how the vocabulary writes them; None where they are no whole characters."""
+
+FirstPiece = Callable[[bytes], bytes | None]
+"""Bytes that are no token -> the bytes of the first token that the tokenizer cuts them into."""
+
 
 @dataclass(frozen=True)
 class TokenBytes:
@@ -37,26 +43,51 @@ class TokenBytes:
             tokens marked special), the unknown token, and ids that no token has.
         lengths: Number of bytes by token id, -1 where there are none.
         eos_id: Id of the token that ends an answer.
-        digest: SHA-256 of `strings` and `eos_id`, in hexadecimal.
+        digest: SHA-256 of all that decides how text is cut, in hexadecimal.
+        first_piece: Where the tokenizer's first cut through bytes that are no token falls; always
+            a strict prefix of them, None where no token is one.
     """
 
     strings: tuple[bytes | None, ...] = field(repr=False)
     lengths: NDArray[np.int64] = field(repr=False, compare=False)
     eos_id: int
     digest: str
+    first_piece: FirstPiece = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, strings: Iterable[bytes | None], eos_id: int) -> "TokenBytes":
-        """The table of given byte strings; lengths and digest follow from them.
+    def of(
+        cls,
+        strings: Iterable[bytes | None],
+        eos_id: int,
+        cut: FirstPiece | None = None,
+        rules: str = "",
+    ) -> "TokenBytes":
+        """The table of given byte strings.
 
-        >>> TokenBytes.of([b"a", b" the", None], eos_id=2).lengths.tolist()
-        [1, 4, -1]
+        Args:
+            strings: By token id.
+            eos_id: Id of the EOS token.
+            cut: The tokenizer's own first piece; where it has none, the longest prefix counts.
+            rules: What decides the cut, for the digest.
+
+        >>> table = TokenBytes.of([b"a", b" the", None], eos_id=2)
+        >>> table.lengths.tolist(), table.first_piece(b" then")
+        ([1, 4, -1], b' the')
         """
         table = tuple(string or None for string in strings)
         lengths = [-1 if string is None else len(string) for string in table]
-        content = hashlib.sha256(f"{eos_id} {lengths}".encode())
+        content = hashlib.sha256(f"{eos_id} {lengths} {rules}".encode())
         content.update(b"".join(string for string in table if string is not None))
-        return cls(table, np.array(lengths, dtype=np.int64), eos_id, content.hexdigest())
+        known = frozenset(string for string in table if string is not None)
+
+        def first_piece(text: bytes) -> bytes | None:
+            piece = None if cut is None else cut(text)
+            if piece and len(piece) < len(text) and text.startswith(piece):
+                return piece
+            return next((text[:n] for n in range(len(text) - 1, 0, -1) if text[:n] in known), None)
+
+        numbers = np.array(lengths, dtype=np.int64)
+        return cls(table, numbers, eos_id, content.hexdigest(), first_piece)
 
 
 def token_bytes(tokenizer: PreTrainedTokenizerFast) -> TokenBytes:
@@ -78,7 +109,7 @@ def token_bytes(tokenizer: PreTrainedTokenizerFast) -> TokenBytes:
             "Set `eos_token` in its tokenizer_config.json"
         )
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    spelling, has_byte_tokens = _spelling(backend, name)
+    spelling, writing, has_byte_tokens = _spelling(backend, name)
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     literal = _literal_tokens(backend)
     special = _special_ids(backend, vocabulary).union(tokenizer.all_special_ids)
@@ -90,11 +121,19 @@ def token_bytes(tokenizer: PreTrainedTokenizerFast) -> TokenBytes:
     for token, index in vocabulary.items():
         if index not in special:
             strings[index] = token.encode() if token in literal else spelling(token)
-    return TokenBytes.of(strings, eos_id)
+    model = tokenizer.backend_tokenizer.model
+
+    def cut(text: bytes) -> bytes | None:
+        written = writing(text)
+        tokens = model.tokenize(written) if written else []
+        return strings[tokens[0].id] if tokens else None
+
+    rules = hashlib.sha256(json.dumps(backend["model"], sort_keys=True).encode()).hexdigest()
+    return TokenBytes.of(strings, eos_id, cut, rules)
 
 
-def _spelling(backend: dict[str, Any], name: str) -> tuple[Spelling, bool]:
-    """How the vocabulary is written, and whether `<0xNN>` is a byte in it."""
+def _spelling(backend: dict[str, Any], name: str) -> tuple[Spelling, Writing, bool]:
+    """How the vocabulary is read and written, and whether `<0xNN>` is a byte in it."""
     model = backend["model"]
     components = [
         component
@@ -103,14 +142,15 @@ def _spelling(backend: dict[str, Any], name: str) -> tuple[Spelling, bool]:
     ]
     types = {component["type"] for component in components}
     if model["type"] == "WordPiece":
-        return _word_piece(model["continuing_subword_prefix"]), False
+        continuation = model["continuing_subword_prefix"]
+        return _word_piece(continuation), _write_word_piece, False
     marked = model.get("continuing_subword_prefix") or model.get("end_of_word_suffix")
     if model["type"] in ("BPE", "Unigram") and not marked:
         if "ByteLevel" in types:
-            return _byte_level, False
+            return _byte_level, _write_byte_level, False
         replacement = next(filter(None, map(_metaspace_mark, components)), None)
         if replacement is not None:
-            return _metaspace(replacement), True
+            return _metaspace(replacement), _write_metaspace(replacement), True
     raise AlignmentError(
         f"{name} writes its vocabulary in an unknown way (model {model['type']}, components "
         f"{', '.join(sorted(types)) or 'none'}), so its tokens' bytes are unknown. Supported: "
@@ -160,6 +200,32 @@ def _byte_level(token: str) -> bytes:
         return token.translate(_BYTE_CHARACTERS).encode("latin-1")
     except UnicodeEncodeError:
         return token.encode()
+
+
+_CHARACTERS = {byte: character for character, byte in _BYTE_CHARACTERS.items() if byte < 256}
+
+
+def _write_byte_level(text: bytes) -> str:
+    return "".join(chr(_CHARACTERS[byte]) for byte in text)
+
+
+def _write_metaspace(mark: str) -> Writing:
+    def write(text: bytes) -> str | None:
+        try:
+            return text.decode().replace(" ", mark)
+        except UnicodeDecodeError:
+            return None
+
+    return write
+
+
+def _write_word_piece(text: bytes) -> str | None:
+    """Only whole words have a first piece of their own; the rest goes by the longest prefix."""
+    try:
+        written = text.decode()
+    except UnicodeDecodeError:
+        return None
+    return written[1:] if written.startswith(" ") else None
 
 
 def _metaspace(mark: str) -> Spelling:
