@@ -20,20 +20,44 @@ def _wide(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
-def token_nll(logits: Tensor, targets: Tensor) -> Tensor:
+def _tempered(logits: Tensor, temperature: float) -> Tensor:
+    if temperature <= 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    return _wide(logits) if temperature == 1 else _wide(logits) / temperature
+
+
+def token_nll(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
     """Negative log-likelihood of every row's target, in nats.
 
     Args:
         logits: `[rows, vocabulary]`.
         targets: Token ids, `[rows]`.
+        temperature: tau; above 0.
 
     Returns:
         `[rows]`, float32 or wider.
 
+    Raises:
+        ValueError: If `temperature` is not above 0.
+
     >>> token_nll(torch.zeros(1, 4), torch.tensor([2])).exp().item()
     4.0
     """
-    return torch.nn.functional.cross_entropy(_wide(logits), targets, reduction="none")
+    tempered = _tempered(logits, temperature)
+    return torch.nn.functional.cross_entropy(tempered, targets, reduction="none")
+
+
+def probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Softmax over the last dimension, in float32 or wider.
+
+    Args:
+        logits: `[..., vocabulary]`.
+        temperature: tau; above 0.
+
+    Raises:
+        ValueError: If `temperature` is not above 0.
+    """
+    return _tempered(logits, temperature).softmax(dim=-1)
 
 
 def class_probabilities(
@@ -42,7 +66,7 @@ def class_probabilities(
     """Probabilities of the common classes: each the sum over its tokens; mass is preserved.
 
     Args:
-        logits: `[rows, vocabulary]`.
+        logits: `[rows, vocabulary]`; columns of `-inf` have no part in the mass.
         classes: Class of every token, `[vocabulary]`.
         num_classes: Number of classes.
         temperature: tau; above 0.
@@ -56,11 +80,8 @@ def class_probabilities(
     >>> class_probabilities(torch.zeros(1, 4), torch.tensor([0, 1, 1, 1]), 2)
     tensor([[0.2500, 0.7500]])
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
-    probabilities = (_wide(logits) / temperature).softmax(dim=-1)
-    folded = probabilities.new_zeros(num_classes, logits.shape[0])
-    return folded.index_add(0, classes, probabilities.t()).t()
+    of_tokens = probabilities(logits, temperature)
+    return of_tokens.new_zeros(len(logits), num_classes).index_add(1, classes, of_tokens)
 
 
 def divergence(own: Tensor, peer: Tensor, kind: Divergence = "forward_kl") -> Tensor:

@@ -57,6 +57,8 @@ class SamlConfig(Section):
     """Optimiser steps per round on a device."""
     server_steps: int = Field(100, ge=0)
     """Optimiser steps per round on the server."""
+    proxy_steps: int = Field(0, ge=0)
+    """Steps per round that the DPM's shared part takes alone on a device's text before SAML."""
     weight: float = Field(1.0, ge=0)
     """lambda: weight of the divergence, added to cross-entropy."""
     ramp_fraction: float = Field(0.5, ge=0, le=1)

@@ -48,6 +48,8 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _device_names_are_unique(self) -> Self:
         names = [device.name for device in self.devices]
+        if "server" in names:
+            raise ValueError("devices: 'server' is the server's own name; call the device otherwise")
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"devices: the name '{name}' occurs twice; give every device its own")

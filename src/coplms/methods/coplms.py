@@ -65,6 +65,11 @@ class CoPLMs:
             pools = [Pool(device.data.train, batch)]
             return tune(device.dpm, domain, pools, self.config.dst.steps, self.optimizer, phase)
 
+        def proxy(phase: Phase) -> dict[str, float]:
+            use_domain_adapter(device.dpm, on=True)
+            steps = self.config.saml.proxy_steps
+            return tune(device.dpm, shared, [Pool(text, batch)], steps, self.optimizer, phase)
+
         def saml(phase: Phase) -> dict[str, float]:
             use_domain_adapter(device.dpm, on=True)
             return mutual_learn(
@@ -77,11 +82,11 @@ class CoPLMs:
                 phase,
             )
 
-        here = Label(download.round_number, device.name, "")
-        journal.phase(replace(here, kind="dst"), dst, [shared, domain])
-        metrics = journal.phase(replace(here, kind="saml"), saml, [shared, own])
-        num_examples = len(device.data.train)
-        return Upload(download.round_number, device.name, shared.values(), num_examples, metrics)
+        number = download.round_number
+        journal.phase(Label(number, device.name, "dst"), dst, [shared, domain])
+        journal.phase(Label(number, device.name, "proxy"), proxy, [shared])
+        metrics = journal.phase(Label(number, device.name, "saml"), saml, [shared, own])
+        return Upload(number, device.name, shared.values(), len(device.data.train), metrics)
 
     def server_round(self, server: Server, uploads: Sequence[Upload], journal: Journal) -> None:
         """Aggregate, then SAML between DPM and LLM on the server's text."""
@@ -103,9 +108,10 @@ class CoPLMs:
                 phase,
             )
 
-        here = Label(uploads[0].round_number, server.name, "")
-        journal.phase(replace(here, kind="aggregate"), aggregate, [shared])
-        journal.phase(replace(here, kind="saml"), saml, [shared, own] if proxy else [own])
+        number = uploads[0].round_number
+        trained = [shared, own] if proxy else [own]
+        journal.phase(Label(number, server.name, "aggregate"), aggregate, [shared])
+        journal.phase(Label(number, server.name, "saml"), saml, trained)
 
     def last_download(self, server: Server, journal: Journal) -> Download:
         """The aggregated shared part, and the DPM's answers to the transfer set."""

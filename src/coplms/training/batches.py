@@ -73,9 +73,14 @@ def batch_indices(
     Yields:
         Pairs of pool and index in it. Examples of similar length come together.
 
+    Raises:
+        ValueError: If a pool is empty.
+
     >>> list(batch_indices([[5, 5], [9]], [1, 1], steps=2, seed=0))
     [[(0, 1), (1, 0)], [(0, 0), (1, 0)]]
     """
+    if not all(len(pool) for pool in pools):
+        raise ValueError("a pool without examples cannot be drawn from")
     generator = np.random.default_rng(seed)
     streams = [_epochs(len(pool), generator) for pool in pools]
     for done in range(0, steps, BUCKET_BATCHES):

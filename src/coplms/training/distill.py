@@ -2,7 +2,7 @@
 
 import torch
 
-from coplms.losses import divergence
+from coplms.losses import divergence, probabilities, token_nll
 from coplms.models.language_model import LanguageModel
 from coplms.training.loop import StepLoss
 
@@ -21,10 +21,8 @@ def distill_step(
     with torch.no_grad():
         peer = teacher.network(input_ids=blocks[:, :-1], use_cache=False).logits.flatten(0, 1)
     own = student.network(input_ids=blocks[:, :-1], use_cache=False).logits.flatten(0, 1)
-    peer_p = (peer.float() / temperature).softmax(-1)
-    own_p = (own.float() / temperature).softmax(-1)
-    kl = divergence(own_p, peer_p).mean()
-    ce = torch.nn.functional.cross_entropy(own.float(), blocks[:, 1:].flatten())
+    kl = divergence(probabilities(own, temperature), probabilities(peer, temperature)).mean()
+    ce = token_nll(own, blocks[:, 1:].flatten()).mean()
     total = temperature**2 * kl + ce
     metrics = {"loss": total.detach(), "kl": kl.detach(), "ce": ce.detach()}
     return StepLoss(total, metrics, 2 * blocks.numel())

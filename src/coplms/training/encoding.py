@@ -67,9 +67,10 @@ class Encoder:
         room = self.max_length - len(answer)
         if room < MIN_PROMPT_TOKENS:
             raise DataError(
-                f"{example.origin}: the answer has {len(answer)} tokens for '{self.model.name}', and "
-                f"data.max_length is {self.max_length}. Answers are never cut: raise data.max_length "
-                f"to {len(answer) + MIN_PROMPT_TOKENS} or more, or leave this example out"
+                f"{example.origin}: the answer has {len(answer)} tokens for '{self.model.name}', "
+                f"and data.max_length is {self.max_length}. Answers are never cut: raise "
+                f"data.max_length to {len(answer) + MIN_PROMPT_TOKENS} or more, or leave this "
+                "example out"
             )
         prompt = encode_prompt(self.model.tokenizer, example, self.template, room)
         encoded = EncodedExample(tuple(prompt), tuple(answer), ends)

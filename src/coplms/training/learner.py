@@ -45,7 +45,7 @@ def row_logits(model: LanguageModel, batch: Batch) -> Tensor:
     whatever an architecture does to its logits afterwards (scaling, soft-capping) still happens,
     and `[batch, sequence, vocabulary]` never exists.
     """
-    head = model.network.get_output_embeddings()
+    head: torch.nn.Module = model.network.get_output_embeddings()  # type: ignore[no-untyped-call]
 
     def select(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (inputs[0].flatten(0, 1)[batch.rows], *inputs[1:])

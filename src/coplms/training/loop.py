@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from torch import Tensor, autograd
 
 from coplms.training.part import Part
 
@@ -69,7 +68,7 @@ def optimize(
     for number, pieces in enumerate(pieces_of_steps, start=1):
         for piece in pieces:
             loss = piece()
-            (loss.total * loss.weight).backward()
+            autograd.backward(loss.total * loss.weight)
             tokens += loss.tokens
             for name, value in loss.metrics.items():
                 gathered[name] = gathered.get(name, 0) + value * loss.weight

@@ -96,17 +96,22 @@ class Part:
         """Overwrite the parameters; the optimiser's moments stay.
 
         Raises:
-            RunError: If names or shapes differ from the part's own.
+            RunError: If names or shapes differ from the part's own; nothing was changed then.
         """
         if values.keys() != self.parameters.keys():
             differing = sorted(values.keys() ^ self.parameters.keys())
-            raise RunError(f"part '{self.name}': '{differing[0]}' is only on one side")
+            raise RunError(
+                f"part '{self.name}': only one side has {differing[0]}. The other is of another "
+                "model: use the same models and the same version of coplms throughout a run"
+            )
         for name, parameter in self.parameters.items():
             if values[name].shape != parameter.shape:
                 raise RunError(
-                    f"part '{self.name}': {name} has shape {tuple(values[name].shape)}, "
-                    f"expected {tuple(parameter.shape)}"
+                    f"part '{self.name}': {name} has shape {tuple(values[name].shape)}, expected "
+                    f"{tuple(parameter.shape)}. They are of another model: use the same models "
+                    "and the same version of coplms throughout a run"
                 )
+        for name, parameter in self.parameters.items():
             parameter.copy_(values[name])
 
     def state(self) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Whole phases of training: so many steps of one kind on some pools of text."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ParamSpec
@@ -46,7 +47,9 @@ def tune(
 
     def batches() -> Steps:
         for step in draw([learner], pools, steps, phase.seed, optimizer.accumulation):
-            yield [partial(_weighted, weight, sft_step, learner, views[0]) for views, weight in step]
+            yield [
+                partial(_weighted, weight, sft_step, learner, views[0]) for views, weight in step
+            ]
 
     with training([part], list(learner.parts.values())), _training_mode(learner.model):
         return optimize([part], batches(), steps, phase.log)
@@ -81,7 +84,9 @@ def mutual_learn(
         for step in draw(both, pools, steps, phase.seed, optimizer.accumulation):
             exchange = exchange_at()
             yield [
-                partial(_weighted, weight, mutual_step, pairing, (views[0], views[1]), exchange, learns)
+                partial(
+                    _weighted, weight, mutual_step, pairing, (views[0], views[1]), exchange, learns
+                )
                 for views, weight in step
             ]
 
@@ -119,16 +124,13 @@ def _weighted(
     return replace(step(*args, **kwargs), weight=weight)
 
 
-class _training_mode:  # noqa: N801  (reads as a function)
+@contextmanager
+def _training_mode(*models: LanguageModel) -> Iterator[None]:
     """Dropout on for these models while the block runs."""
-
-    def __init__(self, *models: LanguageModel) -> None:
-        self.models = models
-
-    def __enter__(self) -> None:
-        for model in self.models:
-            model.network.train()
-
-    def __exit__(self, *_: object) -> None:
-        for model in self.models:
-            model.network.eval()
+    for model in models:
+        model.network.train(True)
+    try:
+        yield
+    finally:
+        for model in models:
+            model.network.train(False)

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from coplms.alignment.classes import ClassMap
@@ -65,7 +67,9 @@ class Side:
         classes: Class of every token, `[vocabulary]`.
         first: First row of every chunk, `[chunks]`.
         count: Rows of every chunk, `[chunks]`.
-        learns: Whether this side gets a loss.
+        foreign: True for tokens of classes that the peer has no token of, `[vocabulary]`; None
+            where there is no such class. The peer cannot say anything about them, so the divergence
+            takes both distributions given that none of them comes next.
     """
 
     logits: Tensor
@@ -73,7 +77,7 @@ class Side:
     classes: Tensor
     first: Tensor
     count: Tensor
-    learns: bool = True
+    foreign: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +117,8 @@ def mutual_loss(
         num_classes: Number of common classes.
         exchange: lambda, tau, divergence, gate.
     """
-    left_nll, right_nll = token_nll(left.logits, left.targets), token_nll(right.logits, right.targets)
+    left_nll = token_nll(left.logits, left.targets)
+    right_nll = token_nll(right.logits, right.targets)
     left_ce, right_ce = left_nll.mean(), right_nll.mean()
     if len(samples) == 0 or exchange.weight == 0:
         zero = left_ce.detach() * 0
@@ -145,20 +150,22 @@ def mutual_loss(
 def _outcomes(
     side: Side, nll: Tensor, num_classes: int, is_chunk: Tensor, exchange: Exchange
 ) -> Tensor:
-    p = class_probabilities(
-        side.logits[side.first], side.classes, num_classes, exchange.temperature
-    )
+    logits = side.logits[side.first]
+    if side.foreign is not None:
+        logits = logits.masked_fill(side.foreign, -torch.inf)
+    p = class_probabilities(logits, side.classes, num_classes, exchange.temperature)
     if not exchange.chunk_event:
         return p
     first_class = side.classes[side.targets[side.first]]
     if exchange.temperature != 1:
-        nll = token_nll(side.logits / exchange.temperature, side.targets)
+        nll = token_nll(side.logits, side.targets, exchange.temperature)
     return with_event(p, first_class, -_sums(nll, side.first, side.count), is_chunk)
 
 
 def _sums(values: Tensor, first: Tensor, count: Tensor) -> Tensor:
-    total = torch.cat([values.new_zeros(1), values.cumsum(0)])
-    return total[first + count] - total[first]
+    """Sum of every chunk's rows; in float64, so that it does not depend on the rows before."""
+    total = torch.cat([values.new_zeros(1), values.cumsum(0, dtype=torch.float64)])
+    return (total[first + count] - total[first]).to(values.dtype)
 
 
 @torch.no_grad()
@@ -167,8 +174,10 @@ def _chunk_sums(nll: Tensor, side: Side) -> Tensor:
 
 
 def _sample_sums(chunk_values: Tensor, samples: Tensor) -> Tensor:
-    sums = chunk_values.new_zeros(int(samples.max()) + 1).index_add(0, samples, chunk_values)
-    return sums[samples]
+    """For every chunk the sum over its sample's chunks, without waiting for the device."""
+    number = torch.zeros_like(samples)
+    number[1:] = (samples[1:] != samples[:-1]).cumsum(0)
+    return torch.zeros_like(chunk_values).index_add(0, number, chunk_values)[number]
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +190,8 @@ class Pairing:
         left_classes: Class of each of the left's tokens, on its device.
         right_classes: Likewise.
         num_classes: Number of common classes.
+        left_foreign: Tokens of classes that the right has no token of (`Side.foreign`).
+        right_foreign: Likewise.
     """
 
     left: Learner
@@ -188,17 +199,29 @@ class Pairing:
     left_classes: Tensor
     right_classes: Tensor
     num_classes: int
+    left_foreign: Tensor | None = None
+    right_foreign: Tensor | None = None
 
 
 def pair(left: Learner, right: Learner, class_map: ClassMap) -> Pairing:
     """The two learners with their class map on the models' devices."""
+    device = left.model.device
     return Pairing(
         left,
         right,
-        torch.from_numpy(class_map.left).to(left.model.device),
-        torch.from_numpy(class_map.right).to(left.model.device),
+        torch.from_numpy(class_map.left).to(device),
+        torch.from_numpy(class_map.right).to(device),
         class_map.num_classes,
+        _foreign(class_map.left, class_map.right, device),
+        _foreign(class_map.right, class_map.left, device),
     )
+
+
+def _foreign(
+    own: NDArray[np.int64], peer: NDArray[np.int64], device: torch.device
+) -> Tensor | None:
+    foreign = ~np.isin(own, peer)
+    return torch.from_numpy(foreign).to(device) if foreign.any() else None
 
 
 def mutual_step(
@@ -213,34 +236,38 @@ def mutual_step(
         pairing: The two models.
         examples: The same texts in the left's and in the right's tokens.
         exchange: lambda, tau, divergence, gate of this step.
-        learns: Which sides get a loss.
+        learns: Which sides get a loss; at least one.
     """
     device = pairing.left.model.device
     left = collate(examples[0], pairing.left.pad, device)
     right = collate(examples[1], pairing.right.pad, device)
     chunks = align(left.ends, left.samples, right.ends, right.samples)
-    sides = (
-        _side(pairing.left, left, pairing.left_classes, chunks.left_first, chunks.left_count, learns[0]),
-        _side(pairing.right, right, pairing.right_classes, chunks.right_first, chunks.right_count, learns[1]),
+    left_side = Side(
+        _logits(pairing.left, left, learns[0]),
+        left.targets,
+        pairing.left_classes,
+        torch.from_numpy(chunks.left_first).to(device),
+        torch.from_numpy(chunks.left_count).to(device),
+        pairing.left_foreign,
+    )
+    right_side = Side(
+        _logits(pairing.right, right, learns[1]),
+        right.targets,
+        pairing.right_classes,
+        torch.from_numpy(chunks.right_first).to(device),
+        torch.from_numpy(chunks.right_count).to(device),
+        pairing.right_foreign,
     )
     samples = torch.from_numpy(chunks.sample).to(device)
-    loss = mutual_loss(*sides, samples, pairing.num_classes, exchange)
-    total = sum((part for part, on in ((loss.left, learns[0]), (loss.right, learns[1])) if on), start=torch.zeros((), device=device))
+    loss = mutual_loss(left_side, right_side, samples, pairing.num_classes, exchange)
+    losses = (loss.left, loss.right)
+    total = torch.stack([value for value, on in zip(losses, learns, strict=True) if on]).sum()
     return StepLoss(total, _metrics(loss), left.input_ids.numel() + right.input_ids.numel())
 
 
-def _side(learner: Learner, batch: Batch, classes: Tensor, first: object, count: object, learns: bool) -> Side:
+def _logits(learner: Learner, batch: Batch, learns: bool) -> Tensor:
     with nullcontext() if learns else torch.no_grad():
-        logits = row_logits(learner.model, batch)
-    device = logits.device
-    return Side(
-        logits,
-        batch.targets,
-        classes,
-        torch.as_tensor(first, device=device),
-        torch.as_tensor(count, device=device),
-        learns,
-    )
+        return row_logits(learner.model, batch)
 
 
 def _metrics(loss: MutualLoss) -> dict[str, Tensor]:
