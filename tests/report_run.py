@@ -105,29 +105,40 @@ def _data() -> dict[str, object]:
 
 
 def _write_phases(record: RunRecord) -> None:
-    _write_phase(record, "distill", "server", 0, start=4.1, seconds=41.0)
+    _write_training(record, 0, "server", "distill", start=4.1, seconds=41.0)
+    for member in ("server", *OWN):
+        _write_training(record, 0, member, "alone", start=4.8, seconds=74.9)
+        _write_phase(record, 0, member, "alone-evaluate", seconds=5.8)
     for t in range(1, ROUNDS + 1):
         for device in OWN:
-            _write_phase(record, f"round-{t}/{device}/dst", device, t, 3.6 / t, 6.4)
-            _write_phase(record, f"round-{t}/{device}/saml", device, t, 5.2 / t, 31.0)
-        _write_phase(record, f"round-{t}/server/saml", "server", t, 4.4 / t, 52.5)
+            _write_training(record, t, device, "dst", start=3.6 / t, seconds=6.4)
+            _write_training(record, t, device, "saml", start=5.2 / t, seconds=31.0)
+        _write_training(record, t, "server", "saml", start=4.4 / t, seconds=52.5)
+        _write_phase(record, t, "server", "evaluate-dpm", seconds=7.5)
+        _write_phase(record, t, "server", "end", seconds=0.0)
     for member in ("server", *OWN):
-        _write_phase(record, f"transfer/{member}", member, 0, start=1.9, seconds=38.2)
-        _write_phase(record, f"alone/{member}", member, 0, start=4.8, seconds=74.9)
+        _write_training(record, ROUNDS + 1, member, "transfer", start=1.9, seconds=38.2)
+        _write_phase(record, ROUNDS + 1, member, "evaluate-after", seconds=6.1)
+
+
+def _write_training(
+    record: RunRecord, round_number: int, member: str, kind: str, start: float, seconds: float
+) -> None:
+    num_steps = 150 if kind == "alone" else 100
+    for step in range(10, num_steps + 1, 10):
+        wiggle = 0.12 * ((step * 7 + len(member + kind)) % 5 - 2)
+        loss = start * 0.35 + start * 0.65 / (1 + step / 25) + wiggle * start / 5
+        phase = f"round-{round_number}/{member}/{kind}"
+        row = {"phase": phase, "step": step, "steps": num_steps, "loss": round(loss, 4)}
+        record.append("metrics", row)
+    _write_phase(record, round_number, member, kind, seconds)
 
 
 def _write_phase(
-    record: RunRecord, phase: str, member: str, round_number: int, start: float, seconds: float
+    record: RunRecord, round_number: int, member: str, kind: str, seconds: float
 ) -> None:
-    num_steps = 150 if phase.startswith("alone") else 100
-    for step in range(10, num_steps + 1, 10):
-        wiggle = 0.12 * ((step * 7 + len(phase)) % 5 - 2)
-        loss = start * 0.35 + start * 0.65 / (1 + step / 25) + wiggle * start / 5
-        row = {"phase": phase, "step": step, "steps": num_steps, "loss": round(loss, 4)}
-        record.append("metrics", row)
-    kind = phase.replace(f"/{member}", "").split("/")[-1]
     row = {
-        "phase": phase,
+        "phase": f"round-{round_number}/{member}/{kind}",
         "round": round_number,
         "member": member,
         "kind": kind,
@@ -148,7 +159,8 @@ def _write_evaluations(record: RunRecord) -> None:
         for device, start in (("hospital", 29.0), ("factory", 27.5), ("bank", 33.0)):
             if t > 0:
                 _write_evaluation(record, when, device, "slm", start + 4.0 * t)
-    _write_evaluation(record, "after", "server", "dpm", _DPM[-1])
+    for member in ("server", *OWN):
+        _write_evaluation(record, "after", member, "dpm", _DPM[-1])
 
 
 def _write_evaluation(
@@ -175,7 +187,7 @@ def _write_evaluation(
         "by_domain": by_domain,
     }
     record.append("evaluation", row)
-    if own and model == "slm":
+    if own:
         found = {domain: by_domain[domain] for domain in own}
         mean = sum(scores["exact_match"] for scores in found.values()) / len(found)
         record.append(
@@ -198,6 +210,7 @@ def _ledger() -> list[dict[str, object]]:
         for t in range(1, ROUNDS + 1):
             rows.append(_message(t, device, "down", {"shared": 1_260_000}))
             rows.append(_message(t, device, "up", {"shared": 1_260_000}))
+        rows.append(_message(ROUNDS + 1, device, "down", {"shared": 1_260_000, "answers": 52_000}))
     return rows
 
 

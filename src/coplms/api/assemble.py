@@ -14,6 +14,7 @@ from coplms.models.adapters import (
     adapter_parameters,
     add_adapter,
     base_parameters,
+    set_trainable,
 )
 from coplms.models.language_model import LanguageModel
 from coplms.models.load import load_model, resolve_device
@@ -72,11 +73,14 @@ class Assembler:
         )
         optimizer = self.config.optimizer
         learner.parts[OWN] = Part(part, parameters, optimizer, optimizer.learning_rate, steps)
+        set_trainable(model, ())
         return learner
 
     def proxy(self, folder: Path, member: str) -> Learner:
         """A member's copy of the DPM with its shared part; on devices also a domain adapter."""
-        model = load_model("dpm", str(folder), self.config.dtype, resolve_device(self.config.device))
+        model = load_model(
+            "dpm", str(folder), self.config.dtype, resolve_device(self.config.device)
+        )
         tuning = self.config.dpm.tuning or self.config.tuning
         learner = self._learner(model)
         learner.shared_is_adapter = tuning.kind == "lora"
@@ -91,7 +95,8 @@ class Assembler:
         optimizer, method = self.config.optimizer, self.config.method
         rate = optimizer.proxy_learning_rate or optimizer.learning_rate
         on_server = method.saml.server_steps if method.saml.server_proxy == "train" else 0
-        steps = method.rounds * (on_server if member == SERVER else method.saml.steps)
+        on_device = method.saml.proxy_steps + method.saml.steps
+        steps = method.rounds * (on_server if member == SERVER else on_device)
         shared = adapter_parameters(model, SHARED) if learner.shared_is_adapter else weights
         learner.parts[SHARED] = Part(f"{member}/dpm-shared", shared, optimizer, rate, steps)
         if member != SERVER:
@@ -102,8 +107,7 @@ class Assembler:
                 method.dst.learning_rate or rate,
                 method.rounds * method.dst.steps,
             )
-        for part in learner.parts.values():
-            part.set_trainable(trainable=False)
+        set_trainable(model, ())
         return learner
 
     def whole(self, model: LanguageModel, part: str, rate: float, steps: int) -> Learner:

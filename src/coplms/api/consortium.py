@@ -1,9 +1,5 @@
 """A run in a few lines of Python."""
 
-import importlib.metadata
-import os
-import platform
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,26 +7,26 @@ from pathlib import Path
 import torch
 
 from coplms.api.assemble import MINI, Assembler
+from coplms.api.cache import default_cache
+from coplms.api.folder import check_folder, describe, open_folder
+from coplms.api.outline import zoo_folders
 from coplms.api.output import save_models
+from coplms.api.refuse import check_before_training
 from coplms.api.run import Run
-from coplms.config.load import dump_config
+from coplms.config.load import load_config
 from coplms.config.run import RunConfig
 from coplms.consortium.journal import Journal, Observer, Result
 from coplms.consortium.record import RunRecord
-from coplms.data.members import ConsortiumData, MemberData, load_data
+from coplms.data.members import load_data
 from coplms.data.text import read_text
-from coplms.errors import ConfigError, RunError
 from coplms.models.load import resolve_device
 from coplms.models.zoo import build_zoo
 from coplms.transport.ledger import Ledger
 
+__all__ = ["Consortium", "ZooProgress", "default_cache"]
+
 ZooProgress = Callable[[str, int, int, float], None]
-
-
-def default_cache() -> Path:
-    """Where mini models and class maps are kept: COPLMS_CACHE, or a folder in the user's cache."""
-    given = os.environ.get("COPLMS_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "coplms"
+"""Gets a mini model's name, step, steps and loss."""
 
 
 class Silent:
@@ -86,8 +82,6 @@ class Consortium:
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> "Consortium":
         """The consortium that a YAML file describes; `overrides` are `key.path=value`."""
-        from coplms.config.load import load_config
-
         return cls(load_config(Path(path), overrides))
 
     def build_models(self, on_progress: ZooProgress | None = None) -> dict[str, Path]:
@@ -120,10 +114,16 @@ class Consortium:
         folder = Path(output)
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
-        record = _open(folder, self.config)
+        check_folder(folder, self.config)
         data = load_data(self.config)
-        zoo = self.build_models(on_zoo_progress)
-        _describe(record, self.config, data)
+        classes = self.cache / "classes"
+        zoo = zoo_folders(self.config, self.cache)
+        check_before_training(self.config, data, zoo, classes, folder)
+        if not all(path.is_dir() for path in zoo.values()):
+            zoo = self.build_models(on_zoo_progress)
+            check_before_training(self.config, data, zoo, classes, folder)
+        record = open_folder(folder, self.config)
+        describe(record, self.config, data)
         recorder = _Recorder(record, observer or Silent())
         for name in ("phases", "evaluation"):
             record.write_text(f"{name}.jsonl", "")
@@ -132,7 +132,7 @@ class Consortium:
         assembler = Assembler(self.config, zoo)
         run = Run(
             folder,
-            self.cache / "classes",
+            classes,
             assembler,
             data,
             self._distill_text(),
@@ -148,58 +148,3 @@ class Consortium:
         if given or self.config.zoo is None or not self.config.llm.model.startswith(MINI):
             return given
         return self.config.zoo.text or ("demo",)
-
-
-def _open(folder: Path, config: RunConfig) -> RunRecord:
-    written = dump_config(config)
-    path = folder / "config.yaml"
-    if path.exists():
-        if path.read_text(encoding="utf-8") != written:
-            raise RunError(
-                f"{folder} holds a run with another configuration (see {path}). "
-                "Give another --output, or the configuration that this run was started with"
-            )
-    elif folder.exists() and any(folder.iterdir()):
-        raise RunError(f"{folder} is not empty and holds no run. Give another --output")
-    record = RunRecord(folder)
-    if not path.exists():
-        record.write_text("config.yaml", written)
-    return record
-
-
-def _describe(record: RunRecord, config: RunConfig, data: ConsortiumData) -> None:
-    def sizes(member: MemberData) -> dict[str, object]:
-        domains: dict[str, int] = {}
-        for example in member.train:
-            domains[example.domain] = domains.get(example.domain, 0) + 1
-        return {
-            "train": len(member.train),
-            "dev": len(member.dev),
-            "test": len(member.test),
-            "domains": dict(sorted(domains.items())),
-        }
-
-    record.write_json(
-        "data.json",
-        {
-            "server": sizes(data.server),
-            "devices": {name: sizes(member) for name, member in data.devices.items()},
-            "transfer": len(data.transfer),
-        },
-    )
-    packages = ("coplms", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
-    record.write_json(
-        "environment.json",
-        {
-            "python": sys.version.split()[0],
-            "platform": platform.platform(),
-            "processor": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "device": str(resolve_device(config.device)),
-            "seed": config.seed,
-            "packages": {name: importlib.metadata.version(name) for name in packages},
-        },
-    )
-
-
-__all__ = ["ConfigError", "Consortium", "default_cache"]

@@ -13,7 +13,6 @@ from coplms.consortium.rounds import run_rounds
 from coplms.data.example import Example
 from coplms.data.members import ConsortiumData
 from coplms.data.text import read_text
-from coplms.errors import DataError
 from coplms.evaluation.evaluate import evaluate_model
 from coplms.methods.coplms import CoPLMs
 from coplms.methods.standalone import tune_alone
@@ -152,7 +151,7 @@ class Run:
         method = config.method
         build = self.assembler.own
         self._one_alone(
-            lambda: build(config.llm, "llm", method.server_steps, "alone/llm"),
+            lambda: build(config.llm, "llm", method.server_steps, f"{SERVER}/alone"),
             (SERVER, "llm"),
             public,
             method.server_steps,
@@ -160,7 +159,7 @@ class Run:
         for device in config.devices:
             text = [*self.data.devices[device.name].train, *public]
             self._one_alone(
-                lambda d=device: build(d.slm, "slm", method.device_steps, f"alone/{d.name}"),  # type: ignore[misc]
+                lambda d=device: build(d.slm, "slm", method.device_steps, f"{d.name}/alone"),  # type: ignore[misc]
                 (device.name, "slm"),
                 text,
                 method.device_steps,
@@ -208,9 +207,7 @@ class Run:
         label = Label(round_number, SERVER, "evaluate-dpm")
         self._score(label, server.dpm.model, f"round-{round_number}", SERVER, "dpm")
 
-    def _score(
-        self, label: Label, model: LanguageModel, when: str, member: str, kind: str
-    ) -> None:
+    def _score(self, label: Label, model: LanguageModel, when: str, member: str, kind: str) -> None:
         """Score on all domains' test examples, and for a device also on its own domains'."""
         config = self.assembler.config
 
@@ -241,4 +238,3 @@ def _as_text(examples: Sequence[Example], template: str) -> list[str]:
         )
         for e in examples
     ]
-

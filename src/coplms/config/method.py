@@ -53,11 +53,11 @@ class DstConfig(Section):
 class SamlConfig(Section):
     """Structure-agnostic mutual learning: L = CE + lambda * tau^2 * KL(sg(peer) || own)."""
 
-    steps: int = Field(100, ge=0)
+    steps: int = Field(40, ge=0)
     """Optimiser steps per round on a device."""
-    server_steps: int = Field(100, ge=0)
+    server_steps: int = Field(20, ge=0)
     """Optimiser steps per round on the server."""
-    proxy_steps: int = Field(0, ge=0)
+    proxy_steps: int = Field(160, ge=0)
     """Steps per round that the DPM's shared part takes alone on a device's text before SAML."""
     weight: float = Field(1.0, ge=0)
     """lambda: weight of the divergence, added to cross-entropy."""
@@ -78,16 +78,17 @@ class SamlConfig(Section):
 class TransferConfig(Section):
     """The aggregated DPM answers the transfer set; confident answers teach LLM and SLMs."""
 
-    steps: int = Field(150, ge=0)
-    """Optimiser steps on a device."""
-    server_steps: int = Field(150, ge=0)
-    """Optimiser steps on the server."""
-    min_confidence: float = Field(0.6, ge=0, le=1)
-    """Keep answers whose probability (geometric mean over tokens for `confidence: mean`) is above."""
+    steps: int = Field(480, ge=0)
+    """Optimiser steps on a device, after the last round."""
+    server_steps: int = Field(540, ge=0)
+    """Optimiser steps on the server, after the last round."""
+    min_confidence: float = Field(0.4, ge=0, le=1)
+    """Keep answers to which the DPM gives at least this probability (of the whole answer)."""
     weight: float = Field(1.0, ge=0)
-    """lambda of the divergence towards the DPM, beside cross-entropy on its answers."""
-    share: float = Field(0.5, ge=0, le=1)
-    """Part of each batch taken from the transfer set; the rest is the member's own text."""
+    """lambda of the divergence from the DPM, beside cross-entropy on its answers."""
+    share: float = Field(0.75, ge=0, le=1)
+    """Part of each batch taken from the answered transfer set; the rest is the member's own text,
+    as everything is where the DPM is no better than the learner on dev data."""
 
 
 class CoPLMsConfig(Section):

@@ -25,19 +25,29 @@ def weighted_mean(uploads: Sequence[Upload]) -> dict[str, Tensor]:
         raise ConsortiumError("no device answered this round, so there is nothing to aggregate")
     ordered = sorted(uploads, key=lambda upload: upload.device)
     first = ordered[0]
-    total = sum(upload.num_examples for upload in ordered)
     for other in ordered[1:]:
-        differing = sorted(other.shared.keys() ^ first.shared.keys())
-        if differing:
+        difference = _difference(first, other)
+        if difference:
             raise ConsortiumError(
                 f"round {first.round_number}: devices '{first.device}' and '{other.device}' sent "
-                f"different tensors: only one has {differing[0]}. "
-                "Build every DPM from the same `dpm:` section"
+                f"different tensors: {difference}. Build every DPM from the same `dpm:` section"
             )
+    total = sum(upload.num_examples for upload in ordered)
     return {
         name: _mean([(upload.shared[name], upload.num_examples / total) for upload in ordered])
         for name in first.shared
     }
+
+
+def _difference(left: Upload, right: Upload) -> str | None:
+    names = sorted(left.shared.keys() ^ right.shared.keys())
+    if names:
+        return f"only one has {names[0]}"
+    for name, tensor in left.shared.items():
+        shapes = (tuple(tensor.shape), tuple(right.shared[name].shape))
+        if shapes[0] != shapes[1]:
+            return f"{name} has the shapes {shapes[0]} and {shapes[1]}"
+    return None
 
 
 def _mean(weighted: Sequence[tuple[Tensor, float]]) -> Tensor:

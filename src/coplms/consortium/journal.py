@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from coplms.errors import RunError
@@ -55,19 +56,33 @@ class Journal:
     """
 
     def __init__(self, folder: Path, seed: int, observer: Observer) -> None:
+        """Read what earlier starts finished, and tell the observer.
+
+        Args:
+            folder: Made if absent; holds checkpoints and nothing else.
+            seed: The run's.
+            observer: Watches the phases.
+
+        Raises:
+            RunError: If the folder cannot be used, or a checkpoint in it is damaged.
+        """
         self.folder = folder
         self.seed = seed
         self.observer = observer
         self._done: dict[str, Result] = {}
         self._newest: dict[str, Path] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-        for unfinished in folder.glob("tmp-*"):
-            shutil.rmtree(unfinished)
-        for entry in sorted(folder.iterdir()):
-            row = json.loads((entry / "phase.json").read_text(encoding="utf-8"))
-            self._done[row["phase"]] = row
-            for part in row["parts"]:
-                self._newest[part] = entry
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for unfinished in folder.glob("tmp-*"):
+                shutil.rmtree(unfinished)
+            entries = sorted(folder.glob("[0-9]*"))
+        except OSError as error:
+            raise RunError(
+                f"{folder}: cannot hold checkpoints ({error}). Give another folder for the run"
+            ) from error
+        for entry in entries:
+            row = _read_phase(entry)
+            self._remember(row, entry)
             observer.phase_finished(row, again=True)
 
     @property
@@ -96,7 +111,7 @@ class Journal:
             parts: Whose state is written.
 
         Raises:
-            RunError: If the disk is full.
+            RunError: If the checkpoint cannot be written, such as on a full disk.
         """
         name = label.name
         if name in self._done:
@@ -128,21 +143,36 @@ class Journal:
             for part in parts:
                 save_file(part.state(), temporary / _file_of(part.name))
             (temporary / "phase.json").write_text(json.dumps(row), encoding="utf-8")
-            for file in temporary.iterdir():
-                _sync(file)
+            for path in (*temporary.iterdir(), temporary):
+                _sync(path)
             temporary.rename(final)
             _sync(self.folder)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise RunError(
                 f"{self.folder}: the checkpoint of phase '{row['phase']}' could not be written "
                 f"({error}). Free some disk space and start again: finished phases are kept"
             ) from error
+        self._remember(row, final)
+
+    def _remember(self, row: Result, entry: Path) -> None:
+        """Take a finished phase's states for the newest, and remove those that they replace."""
         self._done[row["phase"]] = row
-        for part in parts:
-            older = self._newest.get(part.name)
-            self._newest[part.name] = final
+        for part in row["parts"]:
+            older = self._newest.get(part)
+            self._newest[part] = entry
             if older is not None:
-                (older / _file_of(part.name)).unlink(missing_ok=True)
+                (older / _file_of(part)).unlink(missing_ok=True)
+
+
+def _read_phase(entry: Path) -> Result:
+    try:
+        row: Result = json.loads((entry / "phase.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{entry}: is no finished phase ({error}). Give another folder for the run, or remove "
+            "this one and all that follow it"
+        ) from error
+    return row
 
 
 def _file_of(part: str) -> str:

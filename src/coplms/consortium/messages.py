@@ -87,6 +87,11 @@ DPM_FILES = frozenset(
 )
 """Names that a DPM's folder may hold; a device writes no other file."""
 
+TEXTS = ("labelled", "dev", "transfer")
+"""The kinds of public text."""
+
+SAME_VERSION = "Use the same version of coplms on server and devices."
+
 MAX_BYTES = 64 * 2**30
 """Largest message of the first contact."""
 
@@ -94,7 +99,7 @@ MAX_BYTES = 64 * 2**30
 def welcome_message(welcome: Welcome) -> Message:
     """The message of the first contact (round 0)."""
     tensors = {f"file/{name}": _as_tensor(data) for name, data in welcome.files.items()}
-    for part in ("labelled", "dev", "transfer"):
+    for part in TEXTS:
         tensors[f"text/{part}"] = _as_tensor(_examples_to_json(getattr(welcome.public, part)))
     return Message("welcome", 0, SERVER, tensors, {})
 
@@ -103,23 +108,23 @@ def read_welcome(message: Message) -> Welcome:
     """The first contact's content.
 
     Raises:
-        ConsortiumError: If it names a file that no DPM has.
+        ConsortiumError: If it names a file that no DPM has, or lacks the text.
     """
-    files = {
-        name.removeprefix("file/"): _as_bytes(tensor)
-        for name, tensor in message.tensors.items()
-        if name.startswith("file/")
-    }
-    strange = sorted(files.keys() - DPM_FILES)
+    tensors = dict(message.tensors)
+    try:
+        texts = [_examples_from_json(_as_bytes(tensors.pop(f"text/{part}"))) for part in TEXTS]
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise ConsortiumError(
+            f"the first message of '{message.sender}' lacks its public text, or has another form "
+            f"({error!r:.200}). {SAME_VERSION}"
+        ) from error
+    strange = sorted(tensors.keys() - {f"file/{name}" for name in DPM_FILES})
     if strange:
         raise ConsortiumError(
-            f"the first message of '{message.sender}' brings the file '{strange[0]}', which no DPM "
-            f"has; known: {', '.join(sorted(DPM_FILES))}"
+            f"the first message of '{message.sender}' brings {strange[0]!a}, which no DPM "
+            f"has; known: {', '.join(sorted(DPM_FILES))}. {SAME_VERSION}"
         )
-    texts = [
-        _examples_from_json(_as_bytes(message.tensors[f"text/{part}"]))
-        for part in ("labelled", "dev", "transfer")
-    ]
+    files = {name.removeprefix("file/"): _as_bytes(tensor) for name, tensor in tensors.items()}
     return Welcome(files, PublicText(*texts))
 
 
@@ -137,14 +142,20 @@ def read_download(message: Message) -> Download:
         ConsortiumError: If the answers are not what they should be.
     """
     try:
-        rows = json.loads(message.info["answers"])
-        answers = tuple(TransferAnswer(int(i), str(text), float(c)) for i, text, c in rows)
-    except (TypeError, ValueError) as error:
+        answers = tuple(_answer_of(row) for row in json.loads(message.info["answers"]))
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise ConsortiumError(
-            f"round {message.round_number}: the answers that '{message.sender}' sent are no list of "
-            "index, text and confidence; use the same version of coplms on server and device"
+            f"round {message.round_number}: the answers that '{message.sender}' sent are no list "
+            f"of index, text and confidence ({error!r:.200}). {SAME_VERSION}"
         ) from error
     return Download(message.round_number, message.tensors, answers)
+
+
+def _answer_of(row: object) -> TransferAnswer:
+    match row:
+        case [int(index), str(text), int() | float() as confidence] if index >= 0 <= confidence:
+            return TransferAnswer(index, text, confidence)
+    raise ValueError(row)
 
 
 def upload_message(upload: Upload) -> Message:
@@ -157,15 +168,17 @@ def read_upload(message: Message) -> Upload:
     """A device's answer as the server understands it.
 
     Raises:
-        ConsortiumError: If its numbers are not numbers.
+        ConsortiumError: If its numbers are not numbers, or it learned from no example.
     """
     try:
         num_examples = int(message.info["num_examples"])
         metrics = {str(k): float(v) for k, v in json.loads(message.info["metrics"]).items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if num_examples < 1:
+            raise ValueError(num_examples)
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ConsortiumError(
             f"round {message.round_number}: the upload of '{message.sender}' lacks its number of "
-            "examples or its metrics; use the same version of coplms on server and device"
+            f"examples (at least 1) or its metrics ({error!r:.200}). {SAME_VERSION}"
         ) from error
     return Upload(message.round_number, message.sender, message.tensors, num_examples, metrics)
 

@@ -105,7 +105,13 @@ def _traffic_text(history: RunHistory, rows: Sequence[TrafficRow]) -> Html:
 
 def _traffic_table(rows: Sequence[TrafficRow], last: int) -> Html:
     rounds = sorted({number for found in rows for number in found.by_round if number > 0})
-    names = ["Device", "Direction", "Once", *(_round_name(number, last) for number in rounds), "Total"]
+    names = [
+        "Device",
+        "Direction",
+        "Once",
+        *(_round_name(number, last) for number in rounds),
+        "Total",
+    ]
     head = element(
         "tr", *(header(name, class_="text" if name == "Direction" else "") for name in names)
     )
@@ -126,7 +132,9 @@ def _round_name(number: int, last: int) -> str:
 
 
 def _time_table(rows: Sequence[TimeRow], members: Sequence[str]) -> Html:
-    head = element("tr", header("Phase"), *(header(name) for name in [*members, "Total"]))
+    head = element(
+        "tr", header("Phase"), *(header(name, class_="name") for name in [*members, "Total"])
+    )
     body = [
         row(
             header(found.kind, "row"),

@@ -13,6 +13,7 @@ from coplms.report.tables import (
     Stages,
     domain_rows,
     judged_rows,
+    model_label,
     signed,
 )
 
@@ -176,7 +177,7 @@ def _domain_table(
 ) -> Html:
     models = list(dict.fromkeys((found.member, found.model) for found in rows))
     cells = {(found.domain, found.member, found.model): found for found in rows}
-    names = [header(f"{member} {model.upper()}", class_="divide") for member, model in models]
+    names = [header(model_label(member, model), class_="divide name") for member, model in models]
     body = [
         row(
             header(domain, "row", class_="wrap"),
@@ -192,4 +193,5 @@ def _domain_cell(found: DomainRow | None, metric: Callable[[DomainRow], Stages])
         return element("td", DASH, class_="divide muted")
     stages = metric(found)
     class_ = "divide own" if found.is_own else "divide"
-    return element("td", _score(stages.after), " ", _difference(stages.difference), class_=class_)
+    gain = [] if stages.difference is None else [" ", _difference(stages.difference)]
+    return element("td", _score(stages.after), *gain, class_=class_)

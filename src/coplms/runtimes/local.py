@@ -72,8 +72,6 @@ def carry(
         content[kind] = content.get(kind, 0) + tensor.numel() * tensor.element_size()
     content["info"] = sum(len(value.encode()) for value in message.info.values())
     tensor_bytes = count_tensor_bytes(message.tensors)
-    entry = LedgerEntry(
-        message.round_number, device, direction, len(data), tensor_bytes, content
-    )
+    entry = LedgerEntry(message.round_number, device, direction, len(data), tensor_bytes, content)
     ledger.append(entry)
     return decode(data, schema)

@@ -3,7 +3,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from coplms.alignment.places import align, answer_ends, encode_answer
@@ -118,6 +118,7 @@ def test_ends_rise_strictly_and_eos_is_last(kinds, answer):
 @PROPERTY
 @given(ANSWERS)
 def test_chunks_of_lossless_kinds_spell_the_same_bytes(kinds, answer):
+    assume("▁" not in answer)  # a metaspace tokenizer reads it as a space
     for left, right in itertools.combinations((kinds[name] for name in LOSSLESS), 2):
         left_ids, left_ends, left_samples = encode(left, [answer])
         right_ids, right_ends, right_samples = encode(right, [answer])

@@ -51,6 +51,16 @@ def test_seconds_add_up_by_kind_and_member(history: History) -> None:
     assert (dst.by_member, dst.total) == ({"bank": 1.5, "law": 4.0}, 5.5)
 
 
+def test_scoring_is_one_kind_and_what_took_no_time_is_left_out(history: History) -> None:
+    phases = [
+        {"member": "server", "kind": "evaluate-dpm", "seconds": 2.0},
+        {"member": "server", "kind": "alone-evaluate", "seconds": 1.0},
+        {"member": "server", "kind": "end", "seconds": 0.001},
+    ]
+    (row,) = time_rows(history(phases=phases))
+    assert (row.kind, row.by_member) == ("evaluate", {"server": 3.0})
+
+
 @pytest.mark.parametrize(
     ("num_bytes", "text"),
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_960, "1.0 MB"), (2.5e12, "2.5 TB")],

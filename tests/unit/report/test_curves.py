@@ -45,6 +45,11 @@ def test_rounds_are_counted_from_scores_and_phases(history: History) -> None:
     assert num_rounds(history(phases=[{"phase": "round-11/bank/dst"}])) == 11
 
 
+def test_the_phases_after_the_last_round_are_no_round(history: History) -> None:
+    config = {"method": {"rounds": 2}}
+    assert num_rounds(history(config, phases=[{"phase": "round-3/bank/transfer"}])) == 2
+
+
 def test_steps_count_on_and_start_again_alone(history: History) -> None:
     config = {"devices": [{"name": "bank"}]}
     phases = [{"phase": "round-1/bank/dst", "member": "bank", "kind": "dst"}]
@@ -52,7 +57,7 @@ def test_steps_count_on_and_start_again_alone(history: History) -> None:
         step("round-1/bank/dst", 1, 4.0),
         step("round-1/bank/dst", 2, 3.0),
         step("round-1/bank/saml", 1, 2.0),
-        step("alone/bank", 1, 5.0),
+        step("round-0/bank/alone", 1, 5.0),
     ]
     curves = loss_curves(history(config, phases=phases, metrics=metrics))
     dst, saml, alone = curves["bank"]

@@ -59,7 +59,8 @@ def test_a_finished_run_is_told_in_full(sample_run: RunRecord) -> None:
         "3 of 4 models answer better",
         "llama, 3 layers of 128, unigram tokenizer",
         "credit_cards",
-        "36.2 MB",
+        "40.1 MB",
+        "At the end",
         "coplms train config.yaml",
         "rank: 16",
         "2.13.0",
@@ -147,6 +148,13 @@ def test_a_version_that_is_no_version_stays_out_of_the_command(sample_run: RunRe
     sample_run.write_json("environment.json", {"packages": {"coplms": "1'; rm -rf ~; '"}})
     page = Page(write_report(sample_run.folder).read_text(encoding="utf-8"))
     assert "pip install 'coplms[report]'\n" in page.text
+
+
+def test_many_domains_are_counted_rather_than_listed(sample_run: RunRecord) -> None:
+    domains = {f"domain {letter}": 1 for letter in "abcdefghij"}
+    sample_run.write_json("data.json", {"devices": {"bank": {"domains": domains}}})
+    page = Page(write_report(sample_run.folder).read_text(encoding="utf-8"))
+    assert "domain h and 2 more" in page.text
 
 
 def test_a_folder_that_is_no_run_gets_no_page(tmp_path: Path) -> None:

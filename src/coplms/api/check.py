@@ -1,0 +1,153 @@
+"""Everything about a run that can be known before it trains."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coplms.api.facts import DataCheck, ModelCheck, data_checks, model_checks
+from coplms.api.folder import check_folder
+from coplms.api.memory import Lengths, MemoryCheck, estimate_memory
+from coplms.api.outline import zoo_folders
+from coplms.api.pairs import PairCheck, check_pair
+from coplms.api.plan import ModelPlan, PartPlan, plan_models
+from coplms.api.reading import Misfit, Reading, read_member, sources_of, trained_on
+from coplms.api.refuse import check_settings, member_encoders, misfit_refusal
+from coplms.api.volume import DiskCheck, Traffic, check_disk, disk_error, estimate_traffic
+from coplms.api.warn import warn_data, warn_disk, warn_memory, warn_models, warn_pairs
+from coplms.config.run import RunConfig
+from coplms.consortium.messages import SERVER
+from coplms.data.members import ConsortiumData, load_data
+from coplms.errors import CoplmsError
+from coplms.models.load import resolve_device
+from coplms.training.encoding import Encoder
+
+
+@dataclass(frozen=True)
+class RunCheck:
+    """What a run would load, read, need and send.
+
+    Attributes:
+        models: Each model once.
+        pairs: DPM and SLM of each device; absent where one is still to be built.
+        data: By member.
+        num_transfer: Inputs of the transfer set.
+        readings: Every tokenizer's view of what it reads; absent for models to be built.
+        parts: What is trained, with its steps.
+        distill_steps: Steps of the whole DPM before round 1.
+        alone_steps: Steps of models that are also tuned alone, all of them together.
+        disk: Room for the run's folder.
+        memory: An estimate.
+        traffic: Bytes over the wire.
+        device: Where models run.
+        warnings: What may be meant otherwise; none stops the run.
+        refusal: The error that the run would end with before it trains.
+    """
+
+    models: tuple[ModelCheck, ...]
+    pairs: tuple[PairCheck, ...]
+    data: tuple[DataCheck, ...]
+    num_transfer: int
+    readings: tuple[Reading, ...]
+    parts: tuple[PartPlan, ...]
+    distill_steps: int
+    alone_steps: int
+    disk: DiskCheck
+    memory: MemoryCheck
+    traffic: Traffic
+    device: str
+    warnings: tuple[str, ...]
+    refusal: CoplmsError | None
+
+
+NEW_RUN = Path("runs") / "new-run"
+"""Where a run would be written if nobody says where."""
+
+
+def check_run(config: RunConfig, cache: Path, output: Path = NEW_RUN) -> RunCheck:
+    """What the run would be; nothing is trained or built, and only class maps are written.
+
+    Args:
+        config: The run's.
+        cache: Where mini models and class maps are kept.
+        output: The run's folder; need not exist.
+
+    Raises:
+        CoplmsError: If data or models cannot be read at all, or another run lies in `output`.
+            What can be read but not trained on is the result's `refusal`.
+    """
+    check_folder(output, config)
+    check_settings(config)
+    device = resolve_device(config.device)
+    data = load_data(config)
+    plans = plan_models(config, zoo_folders(config, cache))
+    encoders = member_encoders(config, plans)
+    readings = _readings(encoders, data)
+    pairs = _pairs(encoders, data, cache / "classes")
+    lengths = {
+        plan.member: _lengths(config, plan, readings) for plan in plans if plan.role != "dpm"
+    }
+    memory = estimate_memory(config, plans, lengths, device)
+    disk = check_disk(config, plans, output)
+    models, held = model_checks(plans), data_checks(data)
+    own_steps = [plan.parts[0].steps for plan in plans if plan.role != "dpm"]
+    warnings = (
+        *warn_models(models),
+        *warn_pairs(pairs),
+        *warn_data(held, readings),
+        *warn_disk(disk),
+        *warn_memory(memory),
+    )
+    return RunCheck(
+        models=tuple(models),
+        pairs=tuple(pairs),
+        data=tuple(held),
+        num_transfer=len(data.transfer),
+        readings=tuple(readings),
+        parts=tuple(part for plan in plans for part in plan.parts),
+        distill_steps=config.method.distill.steps,
+        alone_steps=sum(own_steps) if config.alone else 0,
+        disk=disk,
+        memory=memory,
+        traffic=estimate_traffic(config, plans, data),
+        device=str(device),
+        warnings=warnings,
+        refusal=_refusal(config, readings, disk, output),
+    )
+
+
+def _readings(encoders: Mapping[str, Encoder], data: ConsortiumData) -> list[Reading]:
+    return [
+        read_member(encoder, name, trained_on(held))
+        for member, encoder in encoders.items()
+        for name, held in sources_of(data, member).items()
+    ]
+
+
+def _pairs(encoders: Mapping[str, Encoder], data: ConsortiumData, cache: Path) -> list[PairCheck]:
+    """The DPM, whose tokenizer is the LLM's, with every SLM that exists."""
+    if SERVER not in encoders:
+        return []
+    return [
+        check_pair((name, "slm"), encoders[SERVER], encoders[name], held.train, cache)
+        for name, held in data.devices.items()
+        if name in encoders
+    ]
+
+
+def _lengths(config: RunConfig, plan: ModelPlan, readings: Sequence[Reading]) -> Lengths:
+    """As measured; the longest possible where the tokenizer is still to be built."""
+    own = [reading for reading in readings if reading.reader == plan.outline.model.name]
+    if not own:
+        return Lengths(config.data.max_length, config.evaluation.max_new_tokens)
+    return Lengths(
+        max(reading.longest for reading in own), max(reading.longest_answer for reading in own)
+    )
+
+
+def _refusal(
+    config: RunConfig, readings: Sequence[Reading], disk: DiskCheck, output: Path
+) -> CoplmsError | None:
+    misfits: dict[str, list[Misfit]] = {}
+    for reading in readings:
+        misfits.setdefault(reading.reader, []).extend(reading.misfits)
+    return misfit_refusal(misfits, config.data.max_length) or disk_error(disk, output)

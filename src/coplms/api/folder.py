@@ -1,0 +1,126 @@
+"""A run's folder before its first phase: opened, or refused, and described."""
+
+import importlib.metadata
+import platform
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from coplms.config.load import dump_config
+from coplms.config.run import RunConfig
+from coplms.consortium.record import RunRecord
+from coplms.data.members import ConsortiumData, MemberData
+from coplms.errors import RunError
+from coplms.models.load import resolve_device
+
+_PACKAGES = ("coplms", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
+_MAX_DIFFERENCES = 3
+
+
+def check_folder(folder: Path, config: RunConfig) -> None:
+    """Refuses a folder that this run must not write into; changes nothing.
+
+    A run of which no phase is finished yet may be started anew with another configuration.
+
+    Raises:
+        RunError: If the folder holds a run with another configuration, or no run at all.
+    """
+    path = folder / "config.yaml"
+    if not path.exists():
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+            raise RunError(f"{folder} is not empty and holds no run. Give another --output.")
+        return
+    if _has_phases(folder) and path.read_text(encoding="utf-8") != dump_config(config):
+        raise RunError(
+            f"{folder} holds a run with another configuration ({_differences(path, config)}). "
+            "Give another --output, or the configuration that this run was started with."
+        )
+
+
+def open_folder(folder: Path, config: RunConfig) -> RunRecord:
+    """The record of a run that begins or goes on in `folder`, with its config.yaml written.
+
+    Raises:
+        RunError: As `check_folder`; or if the folder cannot be made.
+    """
+    check_folder(folder, config)
+    try:
+        record = RunRecord(folder)
+    except OSError as error:
+        raise RunError(
+            f"{folder}: cannot be made: {error.strerror}. Give another --output."
+        ) from error
+    if not _has_phases(folder):
+        for name in ("ledger.jsonl", "metrics.jsonl", "report.html"):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "devices", ignore_errors=True)
+        record.write_text("config.yaml", dump_config(config))
+    return record
+
+
+def describe(record: RunRecord, config: RunConfig, data: ConsortiumData) -> None:
+    """Write who holds how much, and where the run takes place."""
+    record.write_json(
+        "data.json",
+        {
+            "server": _sizes(data.server),
+            "devices": {name: _sizes(member) for name, member in data.devices.items()},
+            "transfer": len(data.transfer),
+        },
+    )
+    record.write_json(
+        "environment.json",
+        {
+            "python": sys.version.split()[0],
+            "platform": platform.platform(),
+            "processor": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "device": str(resolve_device(config.device)),
+            "seed": config.seed,
+            "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+    )
+
+
+def _has_phases(folder: Path) -> bool:
+    return any((folder / "checkpoints").glob("[0-9]*"))
+
+
+def _differences(path: Path, config: RunConfig) -> str:
+    """`method.rounds is 2 there, 3 here`, and so on."""
+    there = dict(_leaves(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    here = dict(_leaves(config.model_dump(mode="json")))
+    keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+    shown = [
+        f"{key} is {there.get(key, 'absent')} there, {here.get(key, 'absent')} here"
+        for key in keys[:_MAX_DIFFERENCES]
+    ]
+    more = len(keys) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, Sequence) and not isinstance(value, str) and value:
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{key}[{index}]")
+    else:
+        yield key, value
+
+
+def _sizes(member: MemberData) -> dict[str, object]:
+    domains = Counter(example.domain for example in member.train)
+    return {
+        "train": len(member.train),
+        "dev": len(member.dev),
+        "test": len(member.test),
+        "domains": dict(sorted(domains.items())),
+    }

@@ -1,0 +1,183 @@
+"""Models without their weights: shapes, sizes and tokenizer, at no cost in memory or time."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from safetensors import safe_open
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from coplms.api.assemble import MINI, Assembler
+from coplms.config.model import ModelConfig, ZooModelConfig
+from coplms.config.run import RunConfig
+from coplms.data.text import DEMO, read_text
+from coplms.errors import ConfigError, ModelError
+from coplms.models.language_model import LanguageModel
+from coplms.models.load import (
+    _LOADING_ERRORS,
+    _check_path,
+    _load_tokenizer,
+    _loading_failed,
+    _prepare_tokenizer,
+    vocab_size,
+)
+from coplms.models.zoo import texts_digest, zoo_folder
+from coplms.models.zoo_networks import build_network, check_recipe
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+_META = torch.device("meta")
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """A model as a run will load it, before any tuning.
+
+    Attributes:
+        model: Its network lies on PyTorch's meta device. With the origin `build` its tokenizer is
+            a stand-in of the right size, which must encode nothing.
+        source: The model as the configuration names it.
+        origin: `ready` on this machine, to `download` from the hub, or a mini model to `build`.
+        build_steps: Optimiser steps that building takes.
+    """
+
+    model: LanguageModel
+    source: str
+    origin: Literal["ready", "download", "build"]
+    build_steps: int = 0
+
+    @property
+    def can_encode(self) -> bool:
+        """Whether the tokenizer is the model's own."""
+        return self.origin != "build"
+
+
+def zoo_folders(config: RunConfig, cache: Path) -> dict[str, Path]:
+    """Where each mini model of the run lies in the cache, or will.
+
+    Args:
+        config: The run's.
+        cache: The folder that holds `zoo/`.
+
+    Raises:
+        ConfigError: If a recipe gives no usable model.
+        DataError: If a text to build on is missing or broken.
+    """
+    if config.zoo is None:
+        return {}
+    for model in config.zoo.models:
+        check_recipe(model)
+    digest = texts_digest(list(read_text(config.zoo.text or (DEMO,))))
+    return {
+        model.name: zoo_folder(config.zoo, model, digest, cache / "zoo")
+        for model in config.zoo.models
+    }
+
+
+def outline(config: RunConfig, zoo: Mapping[str, Path], model: ModelConfig, name: str) -> Outline:
+    """The outline of one of a run's models.
+
+    Args:
+        config: The run's.
+        zoo: Where each mini model lies, or will.
+        model: Which model.
+        name: What messages call it.
+
+    Raises:
+        ModelError: If there is no such model, or its files are broken.
+        ConfigError: If it is an unknown mini model, or reads less than `data.max_length` tokens.
+    """
+    path = Assembler(config, zoo).path(model.model)
+    dtype = model.dtype or config.dtype
+    if config.zoo and model.model.startswith(MINI) and not Path(path).is_dir():
+        recipe = next(each for each in config.zoo.models if MINI + each.name == model.model)
+        found = Outline(_from_recipe(name, recipe, dtype), model.model, "build", recipe.steps)
+    else:
+        origin: Literal["ready", "download"] = "ready" if _has_weights(name, path) else "download"
+        found = Outline(_load(name, path, dtype), model.model, origin)
+    _check_context(found.model, config.data.max_length)
+    return found
+
+
+def _load(name: str, path: str, dtype: str) -> LanguageModel:
+    """The model at `path`, refused where `load_model` would refuse it, but without weights."""
+    _check_path(name, path)
+    try:
+        tokenizer = _load_tokenizer(path)
+        config = AutoConfig.from_pretrained(path)
+        with _META:
+            network = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=getattr(torch, dtype)
+            )
+    except _LOADING_ERRORS as error:
+        raise ModelError(_loading_failed(name, path, error)) from error
+    model = LanguageModel(name, network, tokenizer, path)
+    _prepare_tokenizer(name, path, tokenizer, vocab_size(model))
+    return model
+
+
+def _from_recipe(name: str, recipe: ZooModelConfig, dtype: str) -> LanguageModel:
+    tokens = ["<s>", "</s>", "<pad>", *map(str, range(recipe.vocab_size - 3))]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(vocabulary, unk_token="<pad>")),
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+    )
+    with _META:
+        network = build_network(recipe, tokenizer, seed=0)
+    nn.Module.to(network, getattr(torch, dtype))
+    return LanguageModel(name, network, tokenizer, MINI + recipe.name)
+
+
+def _has_weights(name: str, path: str) -> bool:
+    """Whether the weights lie on this machine; a hub model's may still be downloaded.
+
+    Raises:
+        ModelError: If a local folder has none, one of its files is absent or cut off, or a hub
+            model's are absent and may not be downloaded.
+    """
+    _check_path(name, path)
+    folder = Path(path)
+    if folder.is_dir():
+        try:
+            _check_weights(folder)
+        except _LOADING_ERRORS as error:
+            raise ModelError(_loading_failed(name, path, error)) from error
+        return True
+    if any(isinstance(try_to_load_from_cache(path, file), str) for file in _WEIGHTS):
+        return True
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
+        absent = OSError("its weights were never downloaded, so not even its size is known.")
+        raise ModelError(_loading_failed(name, path, absent))
+    return False
+
+
+def _check_weights(folder: Path) -> None:
+    for index in folder.glob("*.index.json"):
+        for file in set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()):
+            if not (folder / file).is_file():
+                raise OSError(f"{index.name} names {file}, which is absent. Copy the folder anew.")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files and not any(folder.glob("pytorch_model*.bin")):
+        raise OSError("it holds no weights (*.safetensors). Copy the folder anew.")
+    for file in files:
+        with safe_open(file, framework="pt"):  # compares the header with the file's size
+            pass
+
+
+def _check_context(model: LanguageModel, max_length: int) -> None:
+    most = getattr(model.network.config.get_text_config(), "max_position_embeddings", None)
+    if most is not None and most < max_length:
+        raise ConfigError(
+            f"data.max_length is {max_length}, and the model '{model.name}' ({model.path}) reads "
+            f"at most {most} tokens. Lower data.max_length to {most} or less."
+        )

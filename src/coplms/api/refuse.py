@@ -1,0 +1,89 @@
+"""What would fail in the middle of a run, refused before it trains."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from coplms.api.pairs import count_classes
+from coplms.api.plan import ModelPlan, plan_models
+from coplms.api.reading import Misfit, find_misfits, misfit_error, sources_of, trained_on
+from coplms.api.volume import check_disk, disk_error
+from coplms.config.run import RunConfig
+from coplms.consortium.messages import SERVER
+from coplms.data.members import ConsortiumData
+from coplms.data.text import DEMO, read_text
+from coplms.errors import ConfigError, DataError
+from coplms.evaluation.evaluate import _SHORTEST_PROMPT
+from coplms.training.encoding import Encoder
+
+
+def check_before_training(
+    config: RunConfig, data: ConsortiumData, zoo: Mapping[str, Path], cache: Path, output: Path
+) -> None:
+    """Refuses a run that would fail later; writes class maps to the cache, and nothing else.
+
+    Args:
+        config: The run's.
+        data: Who holds what.
+        zoo: Where each mini model lies, or will: what needs the tokenizer of one that is still to
+            be built is left out.
+        cache: Folder of class maps.
+        output: The run's folder; need not exist.
+
+    Raises:
+        ConfigError: If a setting does not fit its model.
+        DataError: If an answer does not fit the context, or a text to distil on is broken.
+        ModelError: If a model cannot be loaded, or the DPM does not have the LLM's tokenizer.
+        AlignmentError: If the DPM and an SLM have no token in common.
+        RunError: If the disk is too small.
+    """
+    check_settings(config)
+    plans = plan_models(config, zoo)
+    encoders = member_encoders(config, plans)
+    misfits: dict[str, list[Misfit]] = {}
+    for member, encoder in encoders.items():
+        examples = [e for held in sources_of(data, member).values() for e in trained_on(held)]
+        misfits.setdefault(encoder.model.name, []).extend(find_misfits(encoder, examples))
+    refusal = misfit_refusal(misfits, config.data.max_length)
+    refusal = refusal or disk_error(check_disk(config, plans, output), output)
+    if refusal is not None:
+        raise refusal
+    for device in config.devices:
+        if SERVER in encoders and device.name in encoders:
+            count_classes(encoders[SERVER].model, encoders[device.name].model, cache)
+
+
+def check_settings(config: RunConfig) -> None:
+    """Refuses settings that no model or data can make good.
+
+    Raises:
+        ConfigError: If answers leave no room for prompts.
+        DataError: If a text to distil on is missing or broken.
+    """
+    room = config.data.max_length - config.evaluation.max_new_tokens
+    if room < _SHORTEST_PROMPT:
+        raise ConfigError(
+            f"data.max_length {config.data.max_length} less evaluation.max_new_tokens "
+            f"{config.evaluation.max_new_tokens} leaves {room} tokens for prompts, and at least "
+            f"{_SHORTEST_PROMPT} are needed. Raise the first, or lower the second."
+        )
+    texts = [path for path in config.method.distill.text if path != DEMO]
+    for _ in read_text(texts):
+        pass
+
+
+def member_encoders(config: RunConfig, plans: Sequence[ModelPlan]) -> dict[str, Encoder]:
+    """Member -> encoder of its LLM or SLM; without models that are still to be built."""
+    return {
+        plan.member: Encoder(plan.outline.model, config.data.template, config.data.max_length)
+        for plan in plans
+        if plan.role != "dpm" and plan.outline.can_encode
+    }
+
+
+def misfit_refusal(misfits: Mapping[str, Sequence[Misfit]], max_length: int) -> DataError | None:
+    """The error for the reader that needs the longest context, if any answer does not fit."""
+    worst = {name: max(m.num_tokens for m in found) for name, found in misfits.items() if found}
+    if not worst:
+        return None
+    reader = max(worst, key=worst.__getitem__)
+    return misfit_error(reader, misfits[reader], max_length)

@@ -1,0 +1,73 @@
+"""What in a run may be meant otherwise, though it would go through."""
+
+from collections.abc import Iterator, Sequence
+
+from coplms.api.facts import DataCheck, ModelCheck
+from coplms.api.memory import MemoryCheck
+from coplms.api.pairs import PairCheck
+from coplms.api.reading import Reading
+from coplms.api.volume import DiskCheck
+from coplms.consortium.messages import SERVER
+from coplms.report.costs import size_text
+
+FEW_CLASSES = 100
+FEW_EXAMPLES = 50
+MANY_CUT = 0.05
+TIGHT_DISK = 0.8
+
+
+def warn_models(models: Sequence[ModelCheck]) -> Iterator[str]:
+    """Weights that are not on this machine yet."""
+    for model in models:
+        if model.state == "download" and model.name != "dpm":
+            yield (
+                f"{model.name}: the weights of '{model.source}' are not on this machine; training "
+                "starts with their download."
+            )
+
+
+def warn_pairs(pairs: Sequence[PairCheck]) -> Iterator[str]:
+    """Tokenizers that hardly understand each other."""
+    for pair in pairs:
+        if pair.num_classes < FEW_CLASSES:
+            yield (
+                f"{pair.member}: DPM and SLM share only {pair.num_classes} classes of tokens, so "
+                "mutual learning tells them little. An SLM whose tokenizer is made for the same "
+                "languages as the LLM's would share more."
+            )
+
+
+def warn_data(data: Sequence[DataCheck], readings: Sequence[Reading]) -> Iterator[str]:
+    """Devices with little text, and prompts that lose much of theirs."""
+    for held in data:
+        if held.member != SERVER and held.train < FEW_EXAMPLES:
+            yield (
+                f"{held.member}: only {held.train} examples to train on; its models will see each "
+                "of them many times."
+            )
+    for reading in readings:
+        if reading.num_cut > MANY_CUT * reading.num_examples:
+            yield (
+                f"{reading.reader} cuts {reading.num_cut} of {reading.num_examples} prompts of "
+                f"{reading.member}: they lose their middle. Raise data.max_length to keep them "
+                "whole."
+            )
+
+
+def warn_disk(disk: DiskCheck) -> Iterator[str]:
+    """A disk that the run would nearly fill."""
+    if TIGHT_DISK * disk.free < disk.needed <= disk.free:
+        yield (
+            f"disk: the run needs {size_text(disk.needed)} of the {size_text(disk.free)} that "
+            "are left."
+        )
+
+
+def warn_memory(memory: MemoryCheck) -> Iterator[str]:
+    """A run that may not fit into memory."""
+    if memory.peak > memory.available:
+        yield (
+            f"memory: the run may need {size_text(memory.peak)}, and "
+            f"{size_text(memory.available)} are available. Lower optimizer.batch_size or raise "
+            "optimizer.accumulation, take `tuning: {kind: lora}` or smaller models."
+        )

@@ -1,0 +1,413 @@
+"""Whole runs of a tiny consortium: repeatable, resumable, and discreet."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import coplms.runtimes.local as local
+from coplms.api.consortium import Consortium
+from coplms.config.load import load_config
+from coplms.consortium.journal import Result
+from coplms.data.members import load_data
+from coplms.transport.codec import Message, encode
+
+TOKEN = "zqxhoney7391"
+"""Stands in private text of one device."""
+
+ZOO = [
+    {"name": "llm", "architecture": "llama", "tokenizer": "byte_bpe", "layers": 2},
+    {"name": "slm-llama", "architecture": "llama", "tokenizer": "unigram", "layers": 1},
+    {"name": "slm-neox", "architecture": "gpt_neox", "tokenizer": "fallback_bpe", "layers": 1},
+]
+VERBS = {"bank": ("pay", "send"), "travel": ("book", "ride")}
+DEVICES = ("bank", "travel")
+
+
+def lines(domain: str, first: int, last: int, answered: bool = True) -> list[dict[str, str]]:
+    """Requests number `first` to `last` of a domain."""
+    rows = []
+    for number in range(first, last):
+        verb = VERBS[domain][number % 2]
+        row = {"instruction": "Name it.", "input": f"{verb} {number} now", "domain": domain}
+        rows.append({**row, "output": verb} if answered else row)
+    return rows
+
+
+def write_lines(path: Path, rows: list[dict[str, str]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def write_config(folder: Path, tuning: str = "full", token_in: str = "bank", seed: int = 0) -> Path:
+    """A consortium of two devices; the token stands in every fifth text of `token_in`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = {name: lines(name, 0, 40) for name in DEVICES}
+    text["server"] = lines("bank", 100, 120) + lines("travel", 100, 120)
+    for row in text[token_in][::5]:
+        row["input"] += f" {TOKEN}"
+    transfer = lines("bank", 200, 206, answered=False) + lines("travel", 200, 206, answered=False)
+    paths = {name: write_lines(folder / f"{name}.jsonl", rows) for name, rows in text.items()}
+    plain = [
+        {"text": f"Name it.\n{row['input']}\nAnswer: {row['output']}"} for row in text["server"]
+    ]
+    models = [
+        {**model, "vocab_size": 320, "hidden_size": 32, "heads": 2, "steps": 40} for model in ZOO
+    ]
+    config = {
+        "seed": seed,
+        "threads": 1,
+        "device": "cpu",
+        "llm": {"model": "mini/llm"},
+        "dpm": {"layers": 1, "domain_rank": 2},
+        "devices": [
+            {
+                "name": name,
+                "slm": {"model": f"mini/{slm}"},
+                "data": {"train": {"path": paths[name]}},
+            }
+            for name, slm in zip(DEVICES, ("slm-llama", "slm-neox"), strict=True)
+        ],
+        "data": {
+            "server": {"train": {"path": paths["server"]}},
+            "transfer": {"path": write_lines(folder / "transfer.jsonl", transfer)},
+            "max_length": 64,
+        },
+        "tuning": {"kind": tuning, "rank": 2, "alpha": 4},
+        "optimizer": {"batch_size": 4, "learning_rate": 0.01},
+        "method": {
+            "rounds": 2,
+            "distill": {"steps": 3, "batch_size": 4, "block_tokens": 16},
+            "dst": {"steps": 2},
+            "saml": {"steps": 3, "server_steps": 2},
+            "transfer": {"steps": 3, "server_steps": 2, "min_confidence": 0.0},
+        },
+        "evaluation": {"max_new_tokens": 3, "batch_size": 32},
+        "zoo": {
+            "text": [write_lines(folder / "zoo.jsonl", plain * 3)],
+            "models": models,
+            "batch_size": 4,
+            "block_tokens": 32,
+            "learning_rate": 0.01,
+        },
+    }
+    path = folder / "consortium.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run's folder, and the bytes of every message that was sent."""
+
+    folder: Path
+    messages: list[tuple[Message, bytes]]
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        content = (self.folder / f"{name}.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in content.splitlines()]
+
+    def files(self) -> dict[str, str]:
+        """SHA-256 of every file that the run leaves to its users, wherever its folder is."""
+
+        def digest(path: Path) -> str:
+            content = path.read_bytes().replace(str(self.folder).encode(), b"RUN")
+            return hashlib.sha256(content).hexdigest()
+
+        return {
+            str(path.relative_to(self.folder)): digest(path)
+            for place in ("adapters", "models", "dpm", "devices")
+            for path in sorted((self.folder / place).rglob("*"))
+            if path.is_file()
+        }
+
+
+class Quiet:
+    def phase_started(self, name: str) -> None: ...
+
+    def phase_logged(self, name: str, row: dict[str, float]) -> None: ...
+
+    def phase_finished(self, row: Result, *, again: bool) -> None: ...
+
+
+class StopInRound1(Quiet):
+    def phase_started(self, name: str) -> None:
+        if name.startswith("round-1/"):
+            raise KeyboardInterrupt
+
+
+def train(config: Path, folder: Path, cache: Path, observer: Quiet | None = None) -> Finished:
+    """Run, and listen to every message on its way."""
+    sent: list[tuple[Message, bytes]] = []
+
+    def listen(message: Message) -> bytes:
+        data = encode(message)
+        sent.append((message, data))
+        return data
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "encode", listen)
+        with suppress(KeyboardInterrupt):
+            Consortium(load_config(config), cache).train(folder, observer or Quiet())
+    return Finished(folder, sent)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_config(tmp_path_factory.mktemp("full"))
+
+
+@pytest.fixture(scope="module")
+def full(config: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """An uninterrupted run that tunes whole models."""
+    return train(config, tmp_path_factory.mktemp("runs") / "full", cache)
+
+
+@pytest.fixture(scope="module")
+def lora(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """An uninterrupted run that tunes LoRA adapters."""
+    folder = tmp_path_factory.mktemp("lora")
+    return train(write_config(folder, tuning="lora"), folder / "run", cache)
+
+
+def without(rows: list[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key not in keys} for row in rows]
+
+
+class Driver:
+    """Starts runs in processes that may be killed."""
+
+    def __init__(self, config: Path, cache: Path) -> None:
+        self.order = {"config": str(config), "cache": str(cache)}
+        script = str(Path(__file__).with_name("kill_driver.py"))
+        self.process = subprocess.Popen(
+            [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def start(self, folder: Path, **how: float) -> int:
+        """The exit status of one run; negative is the signal that killed it."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({**self.order, "folder": str(folder), **how}) + "\n")
+        self.process.stdin.flush()
+        return int(json.loads(self.process.stdout.readline()))
+
+
+@pytest.fixture(scope="module")
+def driver(config: Path, cache: Path, full: Finished) -> Iterator[Driver]:
+    started = Driver(config, cache)
+    yield started
+    assert started.process.stdin is not None
+    started.process.stdin.close()
+    assert started.process.wait() == 0
+    assert started.process.stdout is not None
+    started.process.stdout.close()
+
+
+def test_the_same_run_in_another_process_gives_the_same_weights(
+    full: Finished, driver: Driver, tmp_path: Path
+) -> None:
+    again = Finished(tmp_path / "again", [])
+    assert driver.start(again.folder) == 0
+    assert again.files() == full.files()
+    assert again.rows("evaluation") == full.rows("evaluation")
+    assert again.rows("ledger") == full.rows("ledger")
+    assert without(again.rows("phases"), "seconds") == without(full.rows("phases"), "seconds")
+
+
+def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_the_same(
+    full: Finished, driver: Driver, tmp_path: Path
+) -> None:
+    killed = Finished(tmp_path / "killed", [])
+    # Starts, logs and ends of phases; then the processor's clock decides, inside phases.
+    statuses = [driver.start(killed.folder, events=number) for number in (1, 2, 3, 13, 8, 11, 7)]
+    assert statuses == [-9] * 7
+    for seconds in (1.1, 1.3, 1.7, 2.2):
+        driver.start(killed.folder, cpu_seconds=seconds)
+    statuses = [driver.start(killed.folder, events=number) for number in (5, 12, 3)]
+    assert -9 in statuses
+    assert driver.start(killed.folder) == 0
+    assert killed.files() == full.files()
+    assert killed.rows("ledger") == full.rows("ledger")
+    assert killed.rows("evaluation") == full.rows("evaluation")
+    assert without(killed.rows("phases"), "seconds") == without(full.rows("phases"), "seconds")
+    clock = "tokens_per_second"
+    assert without(killed.rows("metrics"), clock) == without(full.rows("metrics"), clock)
+
+
+def test_a_finished_run_that_is_started_again_changes_nothing(
+    full: Finished, config: Path, cache: Path
+) -> None:
+    before = full.files(), full.rows("ledger"), full.rows("phases"), full.rows("evaluation")
+    train(config, full.folder, cache)
+    assert (
+        full.files(),
+        full.rows("ledger"),
+        full.rows("phases"),
+        full.rows("evaluation"),
+    ) == before
+
+
+def test_another_seed_gives_other_weights(full: Finished, tmp_path: Path, cache: Path) -> None:
+    config = write_config(tmp_path / "data", seed=1)
+    # The first model that is tuned alone tells, so the rest of the run is not needed.
+    other = train(config, tmp_path / "run", cache, StopInRound1())
+    name = "model.layers.0.mlp.up_proj.weight"
+    weights = []
+    for folder in (full.folder, other.folder):
+        (state,) = folder.glob("checkpoints/*/server--alone.safetensors")
+        weights.append(load_file(state)[f"value/{name}"])
+    assert weights[0].shape == weights[1].shape
+    assert not torch.equal(weights[0], weights[1])
+
+
+def test_every_phase_is_done_once_and_in_the_methods_order(full: Finished) -> None:
+    phases = [row["phase"] for row in full.rows("phases")]
+    assert len(set(phases)) == len(phases)
+    of_round = [name.removeprefix("round-1/") for name in phases if name.startswith("round-1/")]
+    assert of_round == [
+        "bank/dst",
+        "bank/saml",
+        "travel/dst",
+        "travel/saml",
+        "server/aggregate",
+        "server/saml",
+        "server/evaluate-dpm",
+        "server/end",
+    ]
+
+
+def test_a_device_sends_as_much_in_every_round(full: Finished) -> None:
+    ups = [row for row in full.rows("ledger") if row["direction"] == "up"]
+    assert [(row["round"], row["device"]) for row in ups] == [
+        (1, "bank"),
+        (1, "travel"),
+        (2, "bank"),
+        (2, "travel"),
+    ]
+    assert len({row["tensor_bytes"] for row in ups}) == 1
+    for row in ups:
+        assert row["bytes"] >= row["tensor_bytes"] > 0
+        assert row["content"]["shared"] == row["tensor_bytes"]
+        assert row["bytes"] - row["tensor_bytes"] < 10_000
+    assert max(row["bytes"] for row in ups) - min(row["bytes"] for row in ups) < 100
+
+
+def test_the_ledger_counts_every_byte_of_every_message(full: Finished) -> None:
+    rows = full.rows("ledger")
+    assert [row["bytes"] for row in rows] == [len(data) for _, data in full.messages]
+    downs = Counter(row["round"] for row in rows if row["direction"] == "down")
+    assert downs == {0: 2, 1: 2, 2: 2, 3: 2}
+
+
+def test_alone_and_co_tuned_models_take_equally_many_steps(full: Finished) -> None:
+    steps: Counter[tuple[str, str]] = Counter()
+    for row in full.rows("metrics"):
+        if row["step"] == row["steps"]:
+            _, member, kind = row["phase"].split("/")
+            steps[member, kind] += row["steps"]
+    for member in DEVICES:
+        assert steps[member, "alone"] == steps[member, "saml"] + steps[member, "transfer"] == 9
+    alone = steps["server", "alone"]
+    assert alone == steps["server", "saml"] + steps["server", "transfer"] == 6
+
+
+def test_the_transfer_taught_something(full: Finished) -> None:
+    found = {
+        row["member"]: row["metrics"] for row in full.rows("phases") if row["kind"] == "transfer"
+    }
+    assert found.keys() == {"server", *DEVICES}
+    assert all(metrics["num_answers"] > 0 for metrics in found.values())
+
+
+def test_only_the_shared_lora_travels_and_base_weights_stay(lora: Finished) -> None:
+    names = set(load_file(lora.folder / "adapters/bank/dpm-shared/adapter_model.safetensors"))
+    travelled = {name.removeprefix("base_model.model.") for name in names}
+    in_rounds = [message for message, _ in lora.messages if message.round_number > 0]
+    assert len(in_rounds) == 2 * 2 * 2 + 2
+    for message in in_rounds:
+        assert message.tensors.keys() == travelled
+        assert all(".lora_" in name for name in message.tensors)
+    base = load_file(lora.folder / "dpm/model.safetensors")
+    for member in DEVICES:
+        copy = load_file(lora.folder / "devices" / member / "dpm/model.safetensors")
+        assert copy.keys() == base.keys()
+        assert all(torch.equal(copy[name], base[name]) for name in base)
+    assert not (lora.folder / "models").exists()
+
+
+def test_a_lora_run_trains_adapters_of_every_kind(lora: Finished) -> None:
+    folders = {
+        str(path.parent.relative_to(lora.folder / "adapters"))
+        for path in lora.folder.glob("adapters/*/*/adapter_model.safetensors")
+    }
+    assert folders == {
+        "server/llm",
+        "server/dpm-shared",
+        *(f"{device}/{kind}" for device in DEVICES for kind in ("slm", "dpm-shared", "dpm-domain")),
+    }
+    for folder in folders:
+        tensors = load_file(lora.folder / "adapters" / folder / "adapter_model.safetensors")
+        trained = [tensor for name, tensor in tensors.items() if ".lora_B." in name]
+        assert all(tensor.abs().sum() > 0 for tensor in trained), folder
+
+
+def test_the_shared_part_is_one_and_domain_adapters_differ(lora: Finished) -> None:
+    def tensors(member: str, name: str) -> dict[str, torch.Tensor]:
+        return load_file(lora.folder / "adapters" / member / name / "adapter_model.safetensors")
+
+    server = tensors("server", "dpm-shared")
+    for device in DEVICES:
+        received = tensors(device, "dpm-shared")
+        assert all(torch.equal(received[name], server[name]) for name in server)
+    left, right = (tensors(device, "dpm-domain") for device in DEVICES)
+    assert any(not torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_no_message_holds_private_text(
+    kind: str, config: Path, request: pytest.FixtureRequest
+) -> None:
+    run: Finished = request.getfixturevalue(kind)
+    private = load_data(load_config(config)).devices["bank"].train
+    assert sum(TOKEN in example.input for example in private) > 3
+    assert len(run.messages) == 2 + 2 * 4 + 2
+    for _, data in run.messages:
+        assert TOKEN.encode() not in data
+    public = load_data(load_config(config)).server.train[0].input
+    assert public.encode() in run.messages[0][1]
+
+
+def test_the_search_for_private_text_finds_public_text(tmp_path: Path, cache: Path) -> None:
+    config = write_config(tmp_path / "data", token_in="server")
+    run = train(config, tmp_path / "run", cache, StopInRound1())
+    assert len(run.messages) == 3  # two welcomes, and the first device's download
+    found = [data.count(TOKEN.encode()) for _, data in run.messages]
+    assert found[0] == found[1] > 3
+
+
+def test_uploads_hold_nothing_but_the_shared_part_and_numbers(full: Finished) -> None:
+    for message, _ in full.messages:
+        if message.kind == "upload":
+            assert message.info.keys() == {"num_examples", "metrics"}
+            assert int(message.info["num_examples"]) > 0
+            metrics = json.loads(message.info["metrics"])
+            assert all(isinstance(value, float) for value in metrics.values())
+            assert all(tensor.is_floating_point() for tensor in message.tensors.values())
+            assert not any("domain" in name for name in message.tensors)

@@ -1,0 +1,74 @@
+from itertools import permutations
+
+import pytest
+import torch
+from torch import Tensor
+
+from coplms.consortium.aggregate import weighted_mean
+from coplms.consortium.messages import Upload
+from coplms.errors import ConsortiumError
+
+
+def upload(device: str, num_examples: int, **tensors: Tensor) -> Upload:
+    return Upload(3, device, tensors, num_examples)
+
+
+def test_the_mean_is_weighted_by_numbers_of_examples() -> None:
+    mean = weighted_mean(
+        [
+            upload("law", 1, w=torch.tensor([4.0, 0.0]), b=torch.tensor(1.0)),
+            upload("bank", 3, w=torch.tensor([8.0, 4.0]), b=torch.tensor(-1.0)),
+        ]
+    )
+    assert mean["w"].tolist() == [7.0, 3.0]
+    assert mean["b"].item() == -0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_mean_of_equal_uploads_is_the_upload(dtype: torch.dtype) -> None:
+    tensor = torch.randn(1000).to(dtype)
+    uploads = [upload(name, n, w=tensor.clone()) for name, n in (("a", 7), ("b", 11), ("c", 3))]
+    mean = weighted_mean(uploads)["w"]
+    assert mean.dtype == dtype
+    assert torch.equal(mean, tensor)
+
+
+def test_one_upload_is_its_own_mean() -> None:
+    tensor = torch.randn(100)
+    assert torch.equal(weighted_mean([upload("a", 17, w=tensor)])["w"], tensor)
+
+
+def test_the_order_of_the_uploads_does_not_change_a_bit() -> None:
+    uploads = [upload(name, 3 + len(name), w=torch.randn(500)) for name in ("a", "bb", "ccc", "d")]
+    expected = weighted_mean(uploads)["w"]
+    for order in permutations(uploads):
+        assert torch.equal(weighted_mean(order)["w"], expected)
+
+
+def test_uploads_stay_as_they_were() -> None:
+    tensor = torch.ones(3)
+    weighted_mean([upload("a", 1, w=tensor), upload("b", 1, w=torch.zeros(3))])
+    assert tensor.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        ({"w": torch.zeros(2), "extra": torch.zeros(1)}, "only one has extra"),
+        ({}, "only one has w"),
+        ({"w": torch.zeros(3)}, r"w has the shapes \(3,\) and \(2,\)"),
+    ],
+)
+def test_different_tensors_are_refused_with_both_names(
+    other: dict[str, Tensor], difference: str
+) -> None:
+    uploads = [upload("law", 1, w=torch.zeros(2)), upload("finance", 1, **other)]
+    with pytest.raises(
+        ConsortiumError, match=f"round 3: devices 'finance' and 'law' .*: {difference}"
+    ):
+        weighted_mean(uploads)
+
+
+def test_a_round_without_answers_is_refused() -> None:
+    with pytest.raises(ConsortiumError, match="no device answered"):
+        weighted_mean([])

@@ -1,0 +1,88 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from coplms.consortium.journal import Journal, Label, Result
+from coplms.consortium.members import Device, Server
+from coplms.consortium.messages import Download, Upload
+from coplms.consortium.rounds import run_rounds
+
+
+class Silent:
+    def phase_started(self, name: str) -> None: ...
+
+    def phase_logged(self, name: str, row: dict[str, float]) -> None: ...
+
+    def phase_finished(self, row: Result, *, again: bool) -> None: ...
+
+
+class Recorder:
+    """A method and a runtime in one that write down what is asked of them."""
+
+    def __init__(self, stop_in_round: int | None = None) -> None:
+        self.events: list[str] = []
+        self.stop_in_round = stop_in_round
+
+    def download(self, server: Server, round_number: int) -> Download:
+        self.events.append(f"download {round_number}")
+        return Download(round_number, {})
+
+    def device_round(self, device: Device, download: Download, journal: Journal) -> Upload:
+        raise AssertionError("the runtime asks the devices")
+
+    def server_round(self, server: Server, uploads: Sequence[Upload], journal: Journal) -> None:
+        number = uploads[0].round_number
+        self.events.append(f"server {number}")
+        if number == self.stop_in_round:
+            raise KeyboardInterrupt
+
+    def last_download(self, server: Server, journal: Journal) -> Download:
+        self.events.append("last")
+        return Download(3, {})
+
+    def device_finish(self, device: Device, download: Download, journal: Journal) -> None:
+        raise AssertionError("the runtime asks the devices")
+
+    def server_finish(self, server: Server, download: Download, journal: Journal) -> None:
+        self.events.append("server finish")
+
+    def exchange(self, download: Download) -> list[Upload]:
+        self.events.append(f"exchange {download.round_number}")
+        return [Upload(download.round_number, "bank", {}, 1)]
+
+    def finish(self, download: Download) -> None:
+        self.events.append(f"finish {download.round_number}")
+
+
+SERVER = cast("Server", None)
+"""The loop hands the server on and never looks at it."""
+
+ROUND = ["download {0}", "exchange {0}", "server {0}", "after {0}"]
+END = ["last", "finish 3", "server finish"]
+
+
+def run(recorder: Recorder, folder: Path) -> list[str]:
+    def after(round_number: int, _: Server) -> None:
+        recorder.events.append(f"after {round_number}")
+
+    run_rounds(recorder, SERVER, recorder, 2, Journal(folder, 0, Silent()), after)
+    return recorder.events
+
+
+def expected(*rounds: int) -> list[str]:
+    return [step.format(number) for number in rounds for step in ROUND]
+
+
+def test_every_round_goes_down_out_and_up(tmp_path: Path) -> None:
+    assert run(Recorder(), tmp_path) == expected(1, 2) + END
+    done = Journal(tmp_path, 0, Silent()).done
+    assert done == [Label(number, "server", "end").name for number in (1, 2)]
+
+
+def test_rounds_that_are_done_are_skipped(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(Recorder(stop_in_round=2), tmp_path)
+    assert run(Recorder(), tmp_path) == expected(2) + END
+    assert run(Recorder(), tmp_path) == END

@@ -1,0 +1,129 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    CohereConfig,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    OPTConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
+
+from coplms.losses import token_nll
+from coplms.models.language_model import LanguageModel
+from coplms.training.batches import Batch, collate
+from coplms.training.encoding import EncodedExample
+from coplms.training.learner import row_logits
+
+SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+WIDTH = {"intermediate_size": 24}
+GROUPED = {**SIZES, **WIDTH, "num_key_value_heads": 1}
+IDS = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+
+CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
+    "llama": lambda: LlamaConfig(**GROUPED, **IDS),
+    "gpt_neox": lambda: GPTNeoXConfig(**SIZES, **WIDTH, **IDS),
+    "bloom": lambda: BloomConfig(vocab_size=50, hidden_size=16, n_layer=2, n_head=2, **IDS),
+    "gpt2": lambda: GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, **IDS),
+    "opt": lambda: OPTConfig(**SIZES, **IDS, ffn_dim=24, word_embed_proj_dim=8),
+    "gemma2": lambda: Gemma2Config(**GROUPED, **IDS, head_dim=8, final_logit_softcapping=1.5),
+    "cohere": lambda: CohereConfig(**GROUPED, **IDS, logit_scale=0.25),
+}
+
+
+def make_model(architecture: str, tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
+    network = AutoModelForCausalLM.from_config(CONFIGS[architecture]())
+    for parameter in network.parameters():
+        parameter.data *= 3
+    return LanguageModel(architecture, network.double().eval(), tokenizer, architecture)
+
+
+def make_batch() -> Batch:
+    examples = [([7, 8, 9, 10], [11, 1]), ([12], [13, 14, 15, 1]), ([16, 17], [1])]
+    encoded = [
+        EncodedExample(tuple(p), tuple(a), np.arange(len(a), dtype=np.int64)) for p, a in examples
+    ]
+    return collate(encoded, pad=2, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_the_rows_logits_and_gradients_are_those_of_all_logits(
+    architecture: str, tokenizers: dict[str, PreTrainedTokenizerFast]
+) -> None:
+    model, batch = make_model(architecture, tokenizers["llama"]), make_batch()
+    everything = model.network(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+    expected = everything.logits.flatten(0, 1)[batch.rows]
+    found = row_logits(model, batch)
+    assert found.shape == (len(batch.rows), 50)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    parameters = [p for p in model.network.parameters() if p.requires_grad]
+    wanted = torch.autograd.grad(token_nll(expected, batch.targets).sum(), parameters)
+    gradients = torch.autograd.grad(token_nll(found, batch.targets).sum(), parameters)
+    for gradient, target in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient, target, rtol=1e-10, atol=1e-12)
+
+
+def test_soft_capping_and_scaling_act_on_the_rows(
+    tokenizers: dict[str, PreTrainedTokenizerFast],
+) -> None:
+    batch = make_batch()
+    capped = make_model("gemma2", tokenizers["llama"])
+    assert row_logits(capped, batch).abs().max() < 1.5
+    scaled = make_model("cohere", tokenizers["llama"])
+    before = row_logits(scaled, batch)
+    scaled.network.logit_scale *= 2
+    torch.testing.assert_close(row_logits(scaled, batch), 2 * before)
+
+
+def test_the_first_answer_token_is_learned_at_the_row_before_it(
+    tokenizers: dict[str, PreTrainedTokenizerFast],
+) -> None:
+    model, batch = make_model("llama", tokenizers["llama"]), make_batch()
+    hidden: list[torch.Tensor] = []
+
+    def keep(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        inputs[0].retain_grad()
+        hidden.append(inputs[0])
+
+    handle = model.network.get_output_embeddings().register_forward_pre_hook(keep)
+    token_nll(row_logits(model, batch), batch.targets).sum().backward()
+    handle.remove()
+    assert hidden[0].grad is not None
+    learned = hidden[0].grad.abs().sum(-1) > 0
+    # Prompts of 4, 1 and 2 tokens; answers of 2, 4 and 1 tokens.
+    assert learned.int().tolist() == [[0, 0, 0, 1, 1], [1, 1, 1, 1, 0], [0, 1, 0, 0, 0]]
+
+
+def test_the_model_is_left_as_it_was_even_after_an_error(
+    tokenizers: dict[str, PreTrainedTokenizerFast],
+) -> None:
+    model, batch = make_model("llama", tokenizers["llama"]), make_batch()
+    broken = Batch(
+        batch.input_ids + 1000,
+        batch.attention_mask,
+        batch.rows,
+        batch.targets,
+        batch.samples,
+        batch.ends,
+    )
+    with pytest.raises(IndexError):
+        row_logits(model, broken)
+    logits = model.network(input_ids=batch.input_ids).logits
+    assert logits.shape == (3, 5, 50)
+
+
+def test_half_precision_rows_stay_half_until_the_loss(
+    tokenizers: dict[str, PreTrainedTokenizerFast],
+) -> None:
+    model, batch = make_model("llama", tokenizers["llama"]), make_batch()
+    model.network.bfloat16()
+    logits = row_logits(model, batch)
+    assert logits.dtype == torch.bfloat16
+    assert token_nll(logits, batch.targets).dtype == torch.float32
