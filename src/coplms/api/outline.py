@@ -126,7 +126,7 @@ def _load(name: str, path: str, dtype: str) -> LanguageModel:
 def _from_recipe(name: str, recipe: ZooModelConfig, dtype: str) -> LanguageModel:
     tokens = ["<s>", "</s>", "<pad>", *map(str, range(recipe.vocab_size - 3))]
     vocabulary = {token: index for index, token in enumerate(tokens)}
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=Tokenizer(WordLevel(vocabulary, unk_token="<pad>")),
         bos_token="<s>",
         eos_token="</s>",

@@ -43,10 +43,12 @@ def check_before_training(
     for member, encoder in encoders.items():
         examples = [e for held in sources_of(data, member).values() for e in trained_on(held)]
         misfits.setdefault(encoder.model.name, []).extend(find_misfits(encoder, examples))
-    refusal = misfit_refusal(misfits, config.data.max_length)
-    refusal = refusal or disk_error(check_disk(config, plans, output), output)
-    if refusal is not None:
-        raise refusal
+    misfit = misfit_refusal(misfits, config.data.max_length)
+    if misfit is not None:
+        raise misfit
+    shortage = disk_error(check_disk(config, plans, output), output)
+    if shortage is not None:
+        raise shortage
     for device in config.devices:
         if SERVER in encoders and device.name in encoders:
             count_classes(encoders[SERVER].model, encoders[device.name].model, cache)

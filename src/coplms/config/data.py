@@ -54,7 +54,7 @@ class DomainPartition(Section):
     """Whole domains go to devices, listed or in turn."""
 
     kind: Literal["domain"] = "domain"
-    domains: dict[str, tuple[str, ...]] = {}
+    domains: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Device name to its domains; empty: sorted domains are dealt in turn."""
 
 
@@ -75,7 +75,8 @@ class PoolConfig(Section):
     public_labelled: int = Field(450, ge=1)
     """Examples of `train` that the server holds, with answers; every member may train on them."""
     public_unlabelled: int = Field(1500, ge=0)
-    """Examples of `train` whose inputs are public and whose answers nobody sees: the transfer set."""
+    """Examples of `train` whose inputs are public, and whose answers nobody sees: the transfer
+    set."""
     private: int | None = Field(None, ge=1)
     """Private examples of all devices together; absent: all that remain of `train`."""
     max_dev: int | None = Field(None, ge=1)

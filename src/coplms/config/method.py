@@ -68,7 +68,8 @@ class SamlConfig(Section):
     divergence: Literal["forward_kl", "reverse_kl", "jsd"] = "forward_kl"
     """Seen from the learner: forward KL is KL(peer || own)."""
     gate: Literal["none", "sample", "chunk"] = "sample"
-    """Learn from the peer everywhere, or only in samples (chunks) where it has fewer nats per byte."""
+    """Learn from the peer everywhere, or only in samples (chunks) where it has fewer nats per
+    byte."""
     chunk_event: bool = False
     """Make the whole chunk an outcome of its own where chunks are not one-to-one."""
     server_proxy: Literal["train", "freeze"] = "freeze"
@@ -82,8 +83,8 @@ class TransferConfig(Section):
     """Optimiser steps on a device, after the last round."""
     server_steps: int = Field(540, ge=0)
     """Optimiser steps on the server, after the last round."""
-    min_confidence: float = Field(0.4, ge=0, le=1)
-    """Keep answers to which the DPM gives at least this probability (of the whole answer)."""
+    min_confidence: float = Field(0.7, ge=0, le=1)
+    """Keep answers to whose tokens the DPM gives at least this probability, as geometric mean."""
     weight: float = Field(1.0, ge=0)
     """lambda of the divergence from the DPM, beside cross-entropy on its answers."""
     share: float = Field(0.75, ge=0, le=1)

@@ -11,7 +11,7 @@ class TuningConfig(Section):
     """What of a model is trained."""
 
     kind: Literal["lora", "full"] = "lora"
-    """`lora` trains a PEFT adapter; `full` trains every weight (small models from scratch need it)."""
+    """`lora` trains a PEFT adapter; `full` every weight (small models from scratch need it)."""
     rank: int = Field(16, ge=1)
     """LoRA rank r; ignored with `kind: full`."""
     alpha: float = Field(32.0, gt=0)

@@ -49,10 +49,14 @@ class RunConfig(Section):
     def _device_names_are_unique(self) -> Self:
         names = [device.name for device in self.devices]
         if "server" in names:
-            raise ValueError("devices: 'server' is the server's own name; call the device otherwise")
+            raise ValueError(
+                "devices: 'server' is the server's own name; call the device otherwise"
+            )
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"devices: the name '{name}' occurs twice; give every device its own")
+                raise ValueError(
+                    f"devices: the name '{name}' occurs twice; give every device its own"
+                )
         return self
 
     @model_validator(mode="after")
@@ -69,5 +73,7 @@ class RunConfig(Section):
             raise ValueError("data: give either `pool`, or `server` and `data` in every device")
         missing = [device.name for device in self.devices if device.data is None]
         if missing:
-            raise ValueError(f"devices: '{missing[0]}' has no `data`; without data.pool each needs its own")
+            raise ValueError(
+                f"devices: '{missing[0]}' has no `data`; without data.pool each needs its own"
+            )
         return self

@@ -46,7 +46,7 @@ class TransferAnswer:
     Attributes:
         index: Place in `PublicText.transfer`.
         text: What the DPM wrote.
-        confidence: Its probability of the whole answer, 0 to 1.
+        confidence: Geometric mean of its probabilities of the answer's tokens, 0 to 1.
     """
 
     index: int

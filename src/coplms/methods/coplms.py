@@ -133,10 +133,9 @@ class CoPLMs:
         def transfer(phase: Phase) -> dict[str, float]:
             shared.load_values(download.shared)
             use_domain_adapter(device.dpm, on=False)
-            answered = _answered(device.public.transfer, download.answers, self._threshold)
-            return self._transfer(
-                device.pairing, text, answered, dev, self.config.transfer.steps, phase
-            )
+            answered = self._answered(device.slm, device.public.transfer, download.answers)
+            steps = self.config.transfer.steps
+            return self._transfer(device.pairing, text, answered, dev, steps, phase)
 
         label = Label(download.round_number, device.name, "transfer")
         journal.phase(label, transfer, [shared, device.slm.parts[OWN]])
@@ -145,17 +144,13 @@ class CoPLMs:
         """The aggregated DPM teaches the LLM on the transfer set, beside the server's text."""
 
         def transfer(phase: Phase) -> dict[str, float]:
-            answered = _answered(server.public.transfer, download.answers, self._threshold)
+            answered = self._answered(server.llm, server.public.transfer, download.answers)
             steps = self.config.transfer.server_steps
             text, dev = server.data.train, server.data.dev
             return self._transfer(server.pairing, text, answered, dev, steps, phase)
 
         label = Label(download.round_number, server.name, "transfer")
         journal.phase(label, transfer, [server.llm.parts[OWN]])
-
-    @property
-    def _threshold(self) -> float:
-        return self.config.transfer.min_confidence
 
     def _exchange(self, learner: Learner) -> Exchange:
         part = learner.parts[OWN]
@@ -167,7 +162,7 @@ class CoPLMs:
         prompts = [encoder.prompt(example, self.max_new_tokens) for example in inputs]
         answers = generate_answers(server.dpm.model, prompts, self.max_new_tokens, batch_size=64)
         return [
-            TransferAnswer(index, answer.text, math.exp(answer.log_probability))
+            TransferAnswer(index, answer.text, math.exp(answer.log_probability / answer.num_tokens))
             for index, answer in enumerate(answers)
             if answer.finished and answer.text
         ]
@@ -201,12 +196,13 @@ class CoPLMs:
         costs = [nats_per_byte(side, side.encoder(dev), 64) for side in (proxy, learner)]
         return costs[0] < costs[1]
 
-
-def _answered(
-    inputs: Sequence[Example], answers: Sequence[TransferAnswer], threshold: float
-) -> list[Example]:
-    return [
-        replace(inputs[answer.index], references=(answer.text,))
-        for answer in answers
-        if answer.confidence >= threshold
-    ]
+    def _answered(
+        self, learner: Learner, inputs: Sequence[Example], answers: Sequence[TransferAnswer]
+    ) -> list[Example]:
+        """The inputs with the answers that are confident enough, and fit the learner's context."""
+        confident = [
+            replace(inputs[answer.index], references=(answer.text,))
+            for answer in answers
+            if answer.confidence >= self.config.transfer.min_confidence
+        ]
+        return [example for example in confident if learner.encoder.fits(example)]

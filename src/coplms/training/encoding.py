@@ -59,6 +59,11 @@ class Encoder:
         room = max(MIN_PROMPT_TOKENS, self.max_length - answer_tokens)
         return encode_prompt(self.model.tokenizer, example, self.template, room)
 
+    def fits(self, example: Example) -> bool:
+        """Whether the answer leaves room for a prompt."""
+        answer, _ = encode_answer(self.bytes, self.model.tokenizer, example.answer)
+        return self.max_length - len(answer) >= MIN_PROMPT_TOKENS
+
     def _encode(self, example: Example) -> EncodedExample:
         known = self._cache.get(example)
         if known is not None:
