@@ -60,8 +60,6 @@ class _Recorder:
         result = dict(row["result"])
         for evaluation in result.pop("evaluations", ()):
             self.record.append("evaluation", evaluation)
-        if "answers" in result:
-            result["answers"] = len(result["answers"])
         keys = ("phase", "round", "member", "kind", "seconds")
         self.record.append("phases", {**{key: row[key] for key in keys}, "metrics": result})
         self.observer.phase_finished(row, again=again)

@@ -72,7 +72,7 @@ class Traffic:
 def estimate_traffic(
     config: RunConfig, plans: Sequence[ModelPlan], data: ConsortiumData
 ) -> Traffic:
-    """What travels in a run; message headers and the DPM's answers are left out."""
+    """What travels in a run; message headers are left out."""
     dpm = plans[1]
     public = PublicText(data.server.train, data.server.dev, data.transfer)
     text = count_tensor_bytes(welcome_message(Welcome({}, public)).tensors)

@@ -22,7 +22,6 @@ def plan(config: RunConfig) -> Plan:
     phases |= _scores(config, 0, "before")
     for number in range(1, last):
         phases |= _round(config, number)
-    phases[_name(last, _SERVER, "answer")] = 0
     phases |= {_name(last, d.name, "transfer"): method.transfer.steps for d in config.devices}
     phases[_name(last, _SERVER, "transfer")] = method.transfer.server_steps
     return phases | _scores(config, last, "after")

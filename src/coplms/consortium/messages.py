@@ -40,27 +40,11 @@ class Welcome:
 
 
 @dataclass(frozen=True)
-class TransferAnswer:
-    """The aggregated DPM's answer to one input of the transfer set.
-
-    Attributes:
-        index: Place in `PublicText.transfer`.
-        text: What the DPM wrote.
-        confidence: Geometric mean of its probabilities of the answer's tokens, 0 to 1.
-    """
-
-    index: int
-    text: str
-    confidence: float
-
-
-@dataclass(frozen=True)
 class Download:
-    """Server to device, every round: the DPM's shared part, and answers once there are any."""
+    """Server to device, every round and once after the last: the DPM's shared part."""
 
     round_number: int
     shared: dict[str, Tensor]
-    answers: tuple[TransferAnswer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,32 +114,12 @@ def read_welcome(message: Message) -> Welcome:
 
 def download_message(download: Download) -> Message:
     """A round's message to a device."""
-    rows = [[answer.index, answer.text, answer.confidence] for answer in download.answers]
-    info = {"answers": json.dumps(rows, ensure_ascii=False)}
-    return Message("download", download.round_number, SERVER, dict(download.shared), info)
+    return Message("download", download.round_number, SERVER, dict(download.shared), {})
 
 
 def read_download(message: Message) -> Download:
-    """A round's message as the device understands it.
-
-    Raises:
-        ConsortiumError: If the answers are not what they should be.
-    """
-    try:
-        answers = tuple(_answer_of(row) for row in json.loads(message.info["answers"]))
-    except (LookupError, TypeError, ValueError, RecursionError) as error:
-        raise ConsortiumError(
-            f"round {message.round_number}: the answers that '{message.sender}' sent are no list "
-            f"of index, text and confidence ({error!r:.200}). {SAME_VERSION}"
-        ) from error
-    return Download(message.round_number, message.tensors, answers)
-
-
-def _answer_of(row: object) -> TransferAnswer:
-    match row:
-        case [int(index), str(text), int() | float() as confidence] if index >= 0 <= confidence:
-            return TransferAnswer(index, text, confidence)
-    raise ValueError(row)
+    """A round's message as the device understands it."""
+    return Download(message.round_number, message.tensors)
 
 
 def upload_message(upload: Upload) -> Message:
@@ -189,7 +153,7 @@ WELCOME = Schema("welcome", None, MAX_BYTES, frozenset())
 
 def download_schema(shared: dict[str, Tensor]) -> Schema:
     """What a device accepts in a round: its own shared part's names, shapes and dtypes."""
-    return schema_like("download", shared, frozenset({"answers"}))
+    return schema_like("download", shared, frozenset())
 
 
 def upload_schema(shared: dict[str, Tensor]) -> Schema:

@@ -20,13 +20,10 @@ class Method(Protocol):
     def server_round(self, server: Server, uploads: Sequence[Upload], journal: Journal) -> None:
         """The server's work once the devices have answered."""
 
-    def last_download(self, server: Server, journal: Journal) -> Download:
-        """What the server sends after the last round."""
-
     def device_finish(self, device: Device, download: Download, journal: Journal) -> None:
         """A device's work after the last round."""
 
-    def server_finish(self, server: Server, download: Download, journal: Journal) -> None:
+    def server_finish(self, server: Server, round_number: int, journal: Journal) -> None:
         """The server's work after the last round."""
 
 
@@ -56,6 +53,5 @@ def run_rounds(
             method.server_round(server, uploads, journal)
             after_round(round_number, server)
             journal.phase(end, lambda _: {})
-    last = method.last_download(server, journal)
-    runtime.finish(last)
-    method.server_finish(server, last, journal)
+    runtime.finish(method.download(server, rounds + 1))
+    method.server_finish(server, rounds + 1, journal)

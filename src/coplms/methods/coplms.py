@@ -9,8 +9,8 @@ Before round 1 the server distils its LLM into the DPM. Then, each round:
              SAML  DPM and LLM teach each other
              send  the DPM's shared part
 
-After the last round the aggregated DPM answers the transfer set; what it is confident of teaches
-the LLM and the SLMs.
+After the last round the aggregated DPM, on a device with the domain adapter, answers the transfer
+set; what it is confident of teaches the LLM and the SLMs.
 """
 
 import math
@@ -21,7 +21,7 @@ from coplms.config.method import CoPLMsConfig, OptimizerConfig
 from coplms.consortium.aggregate import weighted_mean
 from coplms.consortium.journal import Journal, Label
 from coplms.consortium.members import DOMAIN, OWN, SHARED, Device, Server, use_domain_adapter
-from coplms.consortium.messages import Download, TransferAnswer, Upload
+from coplms.consortium.messages import Download, Upload
 from coplms.data.example import Example
 from coplms.evaluation.generate import generate_answers
 from coplms.training.learner import Learner
@@ -113,78 +113,59 @@ class CoPLMs:
         journal.phase(Label(number, server.name, "aggregate"), aggregate, [shared])
         journal.phase(Label(number, server.name, "saml"), saml, trained)
 
-    def last_download(self, server: Server, journal: Journal) -> Download:
-        """The aggregated shared part, and the DPM's answers to the transfer set."""
-        last = self.config.rounds + 1
-
-        def answer(_: Phase) -> dict[str, object]:
-            return {"answers": [[a.index, a.text, a.confidence] for a in self._answers(server)]}
-
-        rows = journal.phase(Label(last, server.name, "answer"), answer)["answers"]
-        answers = tuple(TransferAnswer(*row) for row in rows)
-        return replace(self.download(server, last), answers=answers)
-
     def device_finish(self, device: Device, download: Download, journal: Journal) -> None:
-        """The aggregated DPM teaches the SLM on the transfer set, beside the device's own text."""
+        """The DPM, aggregate and domain adapter together, teaches the SLM on the transfer set."""
         shared = device.dpm.parts[SHARED]
+        own_text = [*device.data.train, *device.public.labelled]
         dev = [*device.data.dev, *device.public.dev]
-        text = [*device.data.train, *device.public.labelled]
 
         def transfer(phase: Phase) -> dict[str, float]:
             shared.load_values(download.shared)
-            use_domain_adapter(device.dpm, on=False)
-            answered = self._answered(device.slm, device.public.transfer, download.answers)
+            use_domain_adapter(device.dpm, on=True)
             steps = self.config.transfer.steps
-            return self._transfer(device.pairing, text, answered, dev, steps, phase)
+            return self._transfer(
+                device.pairing, device.public.transfer, own_text, dev, steps, phase
+            )
 
         label = Label(download.round_number, device.name, "transfer")
         journal.phase(label, transfer, [shared, device.slm.parts[OWN]])
 
-    def server_finish(self, server: Server, download: Download, journal: Journal) -> None:
+    def server_finish(self, server: Server, round_number: int, journal: Journal) -> None:
         """The aggregated DPM teaches the LLM on the transfer set, beside the server's text."""
 
         def transfer(phase: Phase) -> dict[str, float]:
-            answered = self._answered(server.llm, server.public.transfer, download.answers)
-            steps = self.config.transfer.server_steps
-            text, dev = server.data.train, server.data.dev
-            return self._transfer(server.pairing, text, answered, dev, steps, phase)
+            steps, data = self.config.transfer.server_steps, server.data
+            return self._transfer(
+                server.pairing, server.public.transfer, data.train, data.dev, steps, phase
+            )
 
-        label = Label(download.round_number, server.name, "transfer")
+        label = Label(round_number, server.name, "transfer")
         journal.phase(label, transfer, [server.llm.parts[OWN]])
 
     def _exchange(self, learner: Learner) -> Exchange:
         part = learner.parts[OWN]
         return exchange_of(self.config.saml, part.steps_taken / max(1, part.planned_steps))
 
-    def _answers(self, server: Server) -> list[TransferAnswer]:
-        inputs = server.public.transfer
-        encoder = server.dpm.encoder
-        prompts = [encoder.prompt(example, self.max_new_tokens) for example in inputs]
-        answers = generate_answers(server.dpm.model, prompts, self.max_new_tokens, batch_size=64)
-        return [
-            TransferAnswer(index, answer.text, math.exp(answer.log_probability / answer.num_tokens))
-            for index, answer in enumerate(answers)
-            if answer.finished and answer.text
-        ]
-
     def _transfer(
         self,
         pairing: Pairing,
-        text: Sequence[Example],
-        answered: Sequence[Example],
+        inputs: Sequence[Example],
+        own_text: Sequence[Example],
         dev: Sequence[Example],
         steps: int,
         phase: Phase,
     ) -> dict[str, float]:
+        """The DPM (left) answers `inputs` and teaches the other model, if it knows more."""
         proxy, learner = pairing.left, pairing.right
         batch = self.optimizer.batch_size
-        better = bool(answered) and self._is_better(proxy, learner, dev)
-        taken = min(round(self.config.transfer.share * batch), batch) if better else 0
+        better = self._is_better(proxy, learner, dev or own_text)
+        answered = self._answered(proxy, learner, inputs) if better else []
+        taken = round(self.config.transfer.share * batch) if answered else 0
         exchange = replace(exchange_of(self.config.saml, 1.0), weight=self.config.transfer.weight)
         metrics = mutual_learn(
             pairing,
             (None, learner.parts[OWN]),
-            [Pool(text, batch - taken), Pool(answered, taken)],
+            [Pool(own_text, batch - taken), Pool(answered, taken)],
             steps,
             lambda: exchange,
             self.optimizer,
@@ -197,12 +178,17 @@ class CoPLMs:
         return costs[0] < costs[1]
 
     def _answered(
-        self, learner: Learner, inputs: Sequence[Example], answers: Sequence[TransferAnswer]
+        self, proxy: Learner, learner: Learner, inputs: Sequence[Example]
     ) -> list[Example]:
-        """The inputs with the answers that are confident enough, and fit the learner's context."""
+        """The inputs with the proxy's answers, where they are confident and fit the learner."""
+        prompts = [proxy.encoder.prompt(example, self.max_new_tokens) for example in inputs]
+        answers = generate_answers(proxy.model, prompts, self.max_new_tokens, batch_size=64)
+        least = math.log(self.config.transfer.min_confidence or 1e-30)
         confident = [
-            replace(inputs[answer.index], references=(answer.text,))
-            for answer in answers
-            if answer.confidence >= self.config.transfer.min_confidence
+            replace(example, references=(answer.text,))
+            for example, answer in zip(inputs, answers, strict=True)
+            if answer.finished
+            and answer.text
+            and answer.log_probability >= least * answer.num_tokens
         ]
         return [example for example in confident if learner.encoder.fits(example)]
