@@ -77,7 +77,7 @@ def batch_indices(
         ValueError: If a pool is empty.
 
     >>> list(batch_indices([[5, 5], [9]], [1, 1], steps=2, seed=0))
-    [[(0, 1), (1, 0)], [(0, 0), (1, 0)]]
+    [[(0, 0), (1, 0)], [(0, 1), (1, 0)]]
     """
     if not all(len(pool) for pool in pools):
         raise ValueError("a pool without examples cannot be drawn from")
