@@ -33,14 +33,14 @@ def main() -> None:
     with ThreadPoolExecutor(arguments.jobs) as pool:
         list(pool.map(train, arguments.seeds, folders))
     histories = [read_history(folder) for folder in folders]
-    print(table(histories))
-    for scope, text in (("all", "all domains"), ("own", "their own domains")):
-        print(f"\nMean difference to alone on {text}: {json.dumps(differences(histories, scope))}")
+    for scope, title in (("all", "All domains"), ("own", "Every device's own domains")):
+        print(f"{title}\n\n{table(histories, scope)}\n")
+        print(f"Mean difference to alone: {json.dumps(differences(histories, scope))}\n")
 
 
-def table(histories: list[RunHistory]) -> str:
-    """Exact match / Rouge-L on all domains' test data: mean and spread (max - min) of the seeds."""
-    by_seed = [{(r.member, r.model): r for r in _rows(history, "all")} for history in histories]
+def table(histories: list[RunHistory], scope: str) -> str:
+    """Exact match / Rouge-L on the test data of a scope: mean and spread (max - min) of the seeds."""
+    by_seed = [{(r.member, r.model): r for r in _rows(history, scope)} for history in histories]
     lines = [
         "| member | model | before | alone | co-tuned | difference to alone | least difference |",
         "|---|---|---|---|---|---|---|",

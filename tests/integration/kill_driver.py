@@ -1,8 +1,8 @@
 """Starts runs and kills them: one line of JSON on stdin for each, one line of JSON back.
 
-    {"config": FILE, "folder": RUN, "cache": FOLDER, "events": 7}        killed at its 7th event
-    {"config": FILE, "folder": RUN, "cache": FOLDER, "cpu_seconds": 0.5} killed after so much work
-    {"config": FILE, "folder": RUN, "cache": FOLDER}                     left alone
+    {"config": FILE, "folder": RUN, "cache": FOLDER}                 left alone
+    {..., "events": 7}                                               killed at its 7th event
+    {..., "events": 7, "cpu_seconds": 0.02}                          killed so much work after it
 
 Events are phases that start, log or finish. Each run is a process of its own, forked from this one
 so that libraries are imported once.
@@ -20,14 +20,16 @@ from coplms.api.consortium import Consortium
 class Killer:
     """Ends its process at an event, as abruptly as the system can."""
 
-    def __init__(self, events: int | None) -> None:
+    def __init__(self, events: int, cpu_seconds: float) -> None:
         self.left = events
+        self.cpu_seconds = cpu_seconds
 
     def _event(self) -> None:
-        if self.left is not None:
-            self.left -= 1
-            if self.left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= 1
+        if self.left == 0 and self.cpu_seconds:
+            signal.setitimer(signal.ITIMER_PROF, self.cpu_seconds)  # its signal ends the process
+        elif self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def phase_started(self, name: str) -> None:
         self._event()
@@ -40,20 +42,17 @@ class Killer:
             self._event()
 
 
-def run(order: dict[str, object]) -> None:
-    if "cpu_seconds" in order:
-        signal.setitimer(signal.ITIMER_PROF, float(str(order["cpu_seconds"])))
-    events = order.get("events")
-    consortium = Consortium.from_yaml(str(order["config"]))
-    consortium.cache = Path(str(order["cache"]))
-    consortium.train(str(order["folder"]), Killer(events if isinstance(events, int) else None))
+def run(config: str, folder: str, cache: str, events: int = 0, cpu_seconds: float = 0.0) -> None:
+    consortium = Consortium.from_yaml(config)
+    consortium.cache = Path(cache)
+    consortium.train(folder, Killer(events, cpu_seconds))
 
 
 def main() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            run(json.loads(line))
+            run(**json.loads(line))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)

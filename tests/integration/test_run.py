@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -90,7 +91,7 @@ def write_config(folder: Path, tuning: str = "full", token_in: str = "bank", see
             "rounds": 2,
             "distill": {"steps": 3, "batch_size": 4, "block_tokens": 16},
             "dst": {"steps": 2},
-            "saml": {"steps": 3, "server_steps": 2},
+            "saml": {"steps": 3, "server_steps": 2, "proxy_steps": 2},
             "transfer": {"steps": 3, "server_steps": 2, "min_confidence": 0.0},
         },
         "evaluation": {"max_new_tokens": 3, "batch_size": 32},
@@ -235,13 +236,13 @@ def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_the_same(
     full: Finished, driver: Driver, tmp_path: Path
 ) -> None:
     killed = Finished(tmp_path / "killed", [])
-    # Starts, logs and ends of phases; then the processor's clock decides, inside phases.
-    statuses = [driver.start(killed.folder, events=number) for number in (1, 2, 3, 13, 8, 11, 7)]
-    assert statuses == [-9] * 7
-    for seconds in (1.1, 1.3, 1.7, 2.2):
-        driver.start(killed.folder, cpu_seconds=seconds)
-    statuses = [driver.start(killed.folder, events=number) for number in (5, 12, 3)]
-    assert -9 in statuses
+    for events in (1, 2, 3):  # a phase that starts, one that logs, one that has just ended
+        assert driver.start(killed.folder, events=events) == -signal.SIGKILL
+    for events, seconds in ((4, 0.01), (9, 0.02), (5, 0.04), (13, 0.01), (8, 0.03), (10, 0.02)):
+        status = driver.start(killed.folder, events=events, cpu_seconds=seconds)
+        assert status == -signal.SIGPROF
+    for events in (7, 11, 9):
+        assert driver.start(killed.folder, events=events) == -signal.SIGKILL
     assert driver.start(killed.folder) == 0
     assert killed.files() == full.files()
     assert killed.rows("ledger") == full.rows("ledger")
@@ -283,8 +284,10 @@ def test_every_phase_is_done_once_and_in_the_methods_order(full: Finished) -> No
     of_round = [name.removeprefix("round-1/") for name in phases if name.startswith("round-1/")]
     assert of_round == [
         "bank/dst",
+        "bank/proxy",
         "bank/saml",
         "travel/dst",
+        "travel/proxy",
         "travel/saml",
         "server/aggregate",
         "server/saml",
