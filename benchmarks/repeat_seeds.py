@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def table(histories: list[RunHistory], scope: str) -> str:
-    """Exact match / Rouge-L on the test data of a scope: mean and spread (max - min) of the seeds."""
+    """Exact match / Rouge-L on a scope's test data: mean and spread (max - min) of the seeds."""
     by_seed = [{(r.member, r.model): r for r in _rows(history, scope)} for history in histories]
     lines = [
         "| member | model | before | alone | co-tuned | difference to alone | least difference |",
