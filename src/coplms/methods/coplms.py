@@ -2,12 +2,13 @@
 
 Before round 1 the server distils its LLM into the DPM. Then, each round:
 
-    device   DST   the DPM's domain adapter learns the private data
-             SAML  DPM and SLM teach each other
-             send  the DPM's shared part; the domain adapter and the data stay
+    device   DST    the DPM's domain adapter learns the private data
+             proxy  the DPM's shared part learns the device's text (ours)
+             SAML   DPM and SLM teach each other
+             send   the DPM's shared part; the domain adapter and the data stay
     server   average the shared parts into its own DPM
-             SAML  DPM and LLM teach each other
-             send  the DPM's shared part
+             SAML   DPM and LLM teach each other
+             send   the DPM's shared part
 
 After the last round the aggregated DPM, on a device with the domain adapter, answers the transfer
 set; what it is confident of teaches the LLM and the SLMs.
