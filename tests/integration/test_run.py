@@ -241,8 +241,10 @@ def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_the_same(
     for events, seconds in ((4, 0.01), (9, 0.02), (5, 0.04), (13, 0.01), (8, 0.03), (10, 0.02)):
         status = driver.start(killed.folder, events=events, cpu_seconds=seconds)
         assert status == -signal.SIGPROF
-    for events in (7, 11, 9):
-        assert driver.start(killed.folder, events=events) == -signal.SIGKILL
+    late = [driver.start(killed.folder, events=events) for events in (5, 3, 4)]
+    # Where the timers let more be done, the run may be over before the last of these.
+    assert late[0] == -signal.SIGKILL
+    assert set(late) <= {0, -signal.SIGKILL}
     assert driver.start(killed.folder) == 0
     assert killed.files() == full.files()
     assert killed.rows("ledger") == full.rows("ledger")
@@ -336,7 +338,9 @@ def test_the_transfer_taught_something(full: Finished) -> None:
         row["member"]: row["metrics"] for row in full.rows("phases") if row["kind"] == "transfer"
     }
     assert found.keys() == {"server", *DEVICES}
-    assert all(metrics["num_answers"] > 0 for metrics in found.values())
+    for metrics in found.values():
+        assert (metrics["num_answers"] > 0) == (metrics["proxy_is_better"] == 1.0)
+    assert any(metrics["num_answers"] > 0 for metrics in found.values())
 
 
 def test_only_the_shared_lora_travels_and_base_weights_stay(lora: Finished) -> None:
