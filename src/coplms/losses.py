@@ -112,7 +112,7 @@ def _kl(first: Tensor, second: Tensor) -> Tensor:
 def with_event(
     classes: Tensor, first_class: Tensor, event_log_probability: Tensor, is_chunk: Tensor
 ) -> Tensor:
-    """Class probabilities with the whole chunk as one more outcome (METHOD: "Distributions").
+    """Class probabilities with the whole chunk as one more outcome (docs/paper.md, "Classes").
 
     The chunk's probability is taken out of its first token's class, which keeps at least 1e-6
     (or all that it has, where that is less); the total stays 1.
