@@ -178,6 +178,41 @@ def test_accumulation_does_not_change_supervised_training(
         torch.testing.assert_close(value, pieced[name], rtol=1e-8, atol=1e-10)
 
 
+def test_only_what_is_trained_takes_gradients(
+    pairing: Pairing,
+    dpm: Learner,
+    slm: Learner,
+    examples: Sequence[Example],
+    optimizer: OptimizerConfig,
+    phase: Phase,
+) -> None:
+    seen: list[set[str]] = []
+
+    def look(network: torch.nn.Module, _: object) -> None:
+        name = dpm.model.name if network is dpm.model.network else slm.model.name
+        seen.append({f"{name}/{n}" for n, p in network.named_parameters() if p.requires_grad})
+
+    for learner in (dpm, slm):
+        learner.model.network.register_forward_pre_hook(look)
+    shared, domain, own = dpm.parts["shared"], dpm.parts["domain"], slm.parts["own"]
+    for part in (shared, domain, own):
+        part.set_trainable(trainable=False)
+    tune(dpm, domain, [Pool(examples, 3)], 1, optimizer, phase)
+    mutual_learn(
+        pairing, (shared, own), [Pool(examples, 3)], 1, lambda: Exchange(1.0), optimizer, phase
+    )
+    mutual_learn(
+        pairing, (None, own), [Pool(examples, 3)], 1, lambda: Exchange(1.0), optimizer, phase
+    )
+    assert seen == [
+        names_of(dpm, domain),
+        names_of(dpm, shared),
+        names_of(slm, own),
+        set(),
+        names_of(slm, own),
+    ]
+
+
 def test_dropout_acts_while_training_only(
     dpm: Learner, examples: Sequence[Example], optimizer: OptimizerConfig, phase: Phase
 ) -> None:
