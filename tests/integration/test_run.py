@@ -343,6 +343,14 @@ def test_the_transfer_taught_something(full: Finished) -> None:
     assert any(metrics["num_answers"] > 0 for metrics in found.values())
 
 
+def test_a_domain_adapter_names_the_tuned_dpm_as_its_base(full: Finished) -> None:
+    for name in DEVICES:
+        folder = full.folder / "adapters" / name / "dpm-domain"
+        base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+        assert Path(base) == full.folder / "models" / name / "dpm"
+        assert (Path(base) / "config.json").is_file()
+
+
 def test_only_the_shared_lora_travels_and_base_weights_stay(lora: Finished) -> None:
     names = set(load_file(lora.folder / "adapters/bank/dpm-shared/adapter_model.safetensors"))
     travelled = {name.removeprefix("base_model.model.") for name in names}

@@ -61,7 +61,10 @@ def _save_shared(run: Path, member: str, dpm: Learner, tuning: TuningConfig) -> 
     if tuning.kind == "lora":
         _save_adapter(adapter_folder(run, member, PROXY_SHARED), dpm, SHARED)
     else:
-        _save_without_adapters(model_folder(run, member, "dpm"), dpm)
+        folder = model_folder(run, member, "dpm")
+        _save_without_adapters(folder, dpm)
+        # The domain adapter, saved next, belongs on these weights and names them as its base.
+        dpm.model.path = str(folder)
 
 
 def _save_adapter(target: Path, learner: Learner, adapter: str) -> None:
