@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from coplms.consortium.record import sync
 from coplms.errors import RunError
 from coplms.training.part import Part
 from coplms.training.phases import Phase
@@ -144,9 +144,9 @@ class Journal:
                 save_file(part.state(), temporary / _file_of(part.name))
             (temporary / "phase.json").write_text(json.dumps(row), encoding="utf-8")
             for path in (*temporary.iterdir(), temporary):
-                _sync(path)
+                sync(path)
             temporary.rename(final)
-            _sync(self.folder)
+            sync(self.folder)
         except (OSError, SafetensorError) as error:
             raise RunError(
                 f"{self.folder}: the checkpoint of phase '{row['phase']}' could not be written "
@@ -177,11 +177,3 @@ def _read_phase(entry: Path) -> Result:
 
 def _file_of(part: str) -> str:
     return part.replace("/", "--") + ".safetensors"
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
