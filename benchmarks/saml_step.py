@@ -24,7 +24,8 @@ from coplms.config.model import ZooModelConfig
 from coplms.consortium.members import pair_learners
 from coplms.data.example import Example
 from coplms.data.text import read_text
-from coplms.losses import token_nll
+from coplms.losses.mutual import Exchange, Side, mutual_loss
+from coplms.losses.rows import token_nll
 from coplms.models.adapters import adapter_parameters, add_adapter, base_parameters, set_trainable
 from coplms.models.language_model import LanguageModel
 from coplms.models.zoo_networks import build_network
@@ -32,7 +33,7 @@ from coplms.models.zoo_tokenizers import train_tokenizer
 from coplms.training.batches import collate
 from coplms.training.encoding import EncodedExample, Encoder
 from coplms.training.learner import Learner
-from coplms.training.saml import Exchange, Pairing, Side, mutual_loss, mutual_step
+from coplms.training.saml import Pairing, mutual_step
 from coplms.training.sft import sft_step
 
 MAX_CHARACTERS = 3_000_000

@@ -111,3 +111,19 @@ class CoPLMsConfig(Section):
     def server_steps(self) -> int:
         """Optimiser steps of the LLM over the whole run."""
         return self.rounds * self.saml.server_steps + self.transfer.server_steps
+
+    @property
+    def device_proxy_steps(self) -> int:
+        """Optimiser steps of a device's shared part of the DPM over the whole run."""
+        return self.rounds * (self.saml.proxy_steps + self.saml.steps)
+
+    @property
+    def server_proxy_steps(self) -> int:
+        """Optimiser steps of the server's shared part of the DPM; 0 where it is frozen."""
+        trains = self.saml.server_proxy == "train"
+        return self.rounds * self.saml.server_steps if trains else 0
+
+    @property
+    def domain_steps(self) -> int:
+        """Optimiser steps of a device's domain adapter over the whole run."""
+        return self.rounds * self.dst.steps

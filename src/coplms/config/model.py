@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from coplms.config.base import Section
+from coplms.config.compute import DEVICE_PATTERN
 
 
 class TuningConfig(Section):
@@ -31,6 +32,9 @@ class ModelConfig(Section):
     """Overrides the run's `tuning` for this model."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Overrides the run's `dtype` for this model."""
+    device: str | None = Field(None, pattern=DEVICE_PATTERN)
+    """Overrides the run's `device` for this model, so that two models of a pair can lie on two
+    GPUs."""
 
 
 class DpmConfig(Section):
@@ -44,6 +48,8 @@ class DpmConfig(Section):
     """What is shared between the members: a LoRA adapter, or with `kind: full` all weights."""
     domain_rank: int = Field(8, ge=1)
     """LoRA rank of the private domain adapter."""
+    device: str | None = Field(None, pattern=DEVICE_PATTERN)
+    """Overrides the run's `device` for every copy of the DPM."""
 
 
 class DeviceConfig(Section):

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from coplms.config.base import Section
+from coplms.config.compute import DEVICE_PATTERN, ComputeConfig
 from coplms.config.data import DataConfig
 from coplms.config.method import CoPLMsConfig, OptimizerConfig
 from coplms.config.model import DeviceConfig, DpmConfig, ModelConfig, TuningConfig, ZooConfig
@@ -40,10 +41,11 @@ class RunConfig(Section):
     zoo: ZooConfig | None = None
     """Recipe of the `mini/...` models; absent: none may be used."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field("auto", pattern=DEVICE_PATTERN)
     """Where models run; `auto` takes CUDA where there is one."""
     threads: int | None = Field(None, ge=1)
     """CPU threads of PyTorch; part of what makes a run repeatable. Absent: all cores."""
+    compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
     def _device_names_are_unique(self) -> Self:
@@ -77,3 +79,22 @@ class RunConfig(Section):
                 f"devices: '{missing[0]}' has no `data`; without data.pool each needs its own"
             )
         return self
+
+    def tuning_of(self, model: ModelConfig | DpmConfig) -> TuningConfig:
+        """What of a model is trained: its own `tuning`, or the run's."""
+        return model.tuning or self.tuning
+
+    def dtype_of(self, model: ModelConfig) -> Literal["float32", "bfloat16"]:
+        """What a model's weights are held in: its own `dtype`, or the run's."""
+        return model.dtype or self.dtype
+
+    def device_of(self, model: ModelConfig | DpmConfig) -> str:
+        """Where a model runs: its own `device`, or the run's."""
+        return model.device or self.device
+
+    @property
+    def domain_tuning(self) -> TuningConfig:
+        """The LoRA adapter that is a device's private part of the DPM."""
+        rank = self.dpm.domain_rank
+        changes = {"kind": "lora", "rank": rank, "alpha": 2.0 * rank}
+        return self.tuning_of(self.dpm).model_copy(update=changes)

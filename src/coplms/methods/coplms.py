@@ -25,10 +25,11 @@ from coplms.consortium.members import DOMAIN, OWN, SHARED, Device, Server, use_d
 from coplms.consortium.messages import Download, Upload
 from coplms.data.example import Example
 from coplms.evaluation.generate import generate_answers
+from coplms.losses.mutual import Exchange
 from coplms.training.learner import Learner
 from coplms.training.phases import Phase, mutual_learn, tune
 from coplms.training.pools import Pool
-from coplms.training.saml import Exchange, Pairing, exchange_of
+from coplms.training.saml import Pairing, exchange_of
 from coplms.training.sft import nats_per_byte
 
 

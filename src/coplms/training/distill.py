@@ -2,7 +2,7 @@
 
 import torch
 
-from coplms.losses import divergence, probabilities, token_nll
+from coplms.losses.rows import divergence, probabilities, token_nll
 from coplms.models.language_model import LanguageModel
 from coplms.training.loop import StepLoss
 

@@ -9,13 +9,14 @@ from typing import ParamSpec
 import torch
 
 from coplms.config.method import DistillConfig, OptimizerConfig
+from coplms.losses.mutual import Exchange
 from coplms.models.language_model import LanguageModel
 from coplms.training.distill import distill_step
 from coplms.training.learner import Learner
 from coplms.training.loop import Log, StepLoss, optimize, training
 from coplms.training.part import Part
 from coplms.training.pools import Pool, draw
-from coplms.training.saml import Exchange, Pairing, mutual_step
+from coplms.training.saml import Pairing, mutual_step
 from coplms.training.sft import sft_step
 
 P = ParamSpec("P")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from coplms.losses import token_nll
+from coplms.losses.rows import token_nll
 from coplms.training.batches import collate
 from coplms.training.encoding import EncodedExample
 from coplms.training.learner import Learner, row_logits

@@ -9,13 +9,14 @@ import torch
 from coplms.alignment.classes import load_class_map
 from coplms.config.method import DistillConfig, OptimizerConfig
 from coplms.data.example import Example
+from coplms.losses.mutual import Exchange
 from coplms.models.adapters import activate
 from coplms.models.load import vocab_size
 from coplms.training.learner import Learner
 from coplms.training.part import Part
 from coplms.training.phases import Phase, distill, mutual_learn, tune
 from coplms.training.pools import Pool
-from coplms.training.saml import Exchange, Pairing, pair
+from coplms.training.saml import Pairing, pair
 
 MakeLearner = Callable[..., Learner]
 Weights = dict[str, torch.Tensor]

@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from coplms.losses import token_nll
+from coplms.losses.rows import token_nll
 from coplms.models.language_model import LanguageModel
 from coplms.training.batches import Batch, collate
 from coplms.training.encoding import EncodedExample

@@ -11,12 +11,13 @@ from coplms.alignment.classes import load_class_map
 from coplms.alignment.places import align
 from coplms.config.method import SamlConfig
 from coplms.data.example import Example
+from coplms.losses.mutual import Exchange
 from coplms.models.load import vocab_size
 from coplms.training.batches import collate
 from coplms.training.distill import distill_step
 from coplms.training.learner import Learner
 from coplms.training.loop import StepLoss
-from coplms.training.saml import Exchange, Pairing, exchange_of, mutual_step, pair
+from coplms.training.saml import Pairing, exchange_of, mutual_step, pair
 from coplms.training.sft import nats_per_byte, sft_step
 
 MakeLearner = Callable[..., Learner]

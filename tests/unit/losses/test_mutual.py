@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from coplms.training.saml import Exchange, MutualLoss, Side, mutual_loss
+from coplms.losses.mutual import Exchange, MutualLoss, Side, mutual_loss
 
 F64 = torch.float64
 NUM_CLASSES = 6

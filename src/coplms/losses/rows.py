@@ -1,4 +1,4 @@
-"""Losses of mutual learning: tensors in, tensors out, no models.
+"""Losses of rows of logits, the plain way: what autograd differentiates and tests compare with.
 
 Everything is computed in float32, or in float64 where the logits are. Rows are predictions of
 answer tokens; classes are the outcomes that two vocabularies have in common
@@ -13,17 +13,18 @@ from torch import Tensor
 Divergence = Literal["forward_kl", "reverse_kl", "jsd"]
 
 FLOOR = 1e-20
-"""Smallest probability inside a logarithm; far below what a float32 softmax resolves."""
+"""Added to every probability inside a logarithm; far below what a float32 softmax resolves."""
 
 
-def _wide(logits: Tensor) -> Tensor:
+def wide(logits: Tensor) -> Tensor:
+    """The logits in float32, or in float64 where they are."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _tempered(logits: Tensor, temperature: float) -> Tensor:
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
-    return _wide(logits) if temperature == 1 else _wide(logits) / temperature
+    return wide(logits) if temperature == 1 else wide(logits) / temperature
 
 
 def token_nll(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
@@ -106,7 +107,7 @@ def divergence(own: Tensor, peer: Tensor, kind: Divergence = "forward_kl") -> Te
 
 
 def _kl(first: Tensor, second: Tensor) -> Tensor:
-    return (first * (first.clamp_min(FLOOR).log() - second.clamp_min(FLOOR).log())).sum(dim=-1)
+    return (first * ((first + FLOOR).log() - (second + FLOOR).log())).sum(dim=-1)
 
 
 def with_event(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from coplms.losses import (
+from coplms.losses.rows import (
     FLOOR,
     class_probabilities,
     divergence,

@@ -1,0 +1,1 @@
+"""Losses: tensors in, tensors out, no models and no texts."""
