@@ -20,8 +20,9 @@ from coplms.losses.mutual import Exchange, Totals, chunk_sums
 from coplms.losses.plan import Span
 from coplms.losses.slopes import divergence_slope
 
-_SMALLEST = 1e-30
-"""Least mass of all classes that count: a softmax may leave nothing for them."""
+_SMALLEST = 1e-10
+"""Mass of the classes that count, as part of the likeliest token's, below which a chunk is left
+out: a softmax may have put everything on a token that counts for nobody."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +54,14 @@ class Outcomes:
     Attributes:
         classes: Probabilities, `[classes, chunks]`.
         mass: What the tempered exponentials of the tokens that count sum to, `[chunks]`.
+        is_known: 1 where that is enough to tell anything, else 0, `[chunks]`.
         event: The whole chunk, where it is an outcome of its own.
     """
 
     classes: Tensor
     mass: Tensor
+    is_known: Tensor
     event: Event | None
-
-    def on(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Class and event probabilities where the peer is."""
-        event = None if self.event is None else self.event.probability.to(device)
-        return self.classes.to(device), event
 
 
 class LearningSide:
@@ -141,10 +139,12 @@ class LearningSide:
         classes = block.tempered.clone() if fold is None else fold.sums(block.tempered)
         if fold is not None and fold.left_out is not None:
             classes[fold.left_out] = 0
-            mass = classes.sum(0).clamp_min_(_SMALLEST)
+            mass = classes.sum(0)
+        is_known = (mass > _SMALLEST).to(mass.dtype)
+        mass = mass.clamp_min(_SMALLEST)
         classes /= mass
         if self.is_chunk is None:
-            return Outcomes(classes, mass, None)
+            return Outcomes(classes, mass, is_known, None)
         chunks = slice(span.start, span.stop)
         first = self.side.rows.targets[block.index]
         event = Event.taken_from(
@@ -153,7 +153,7 @@ class LearningSide:
             -(self.tempered_rest[chunks] + block.tempered_nll),
             self.is_chunk[chunks],
         )
-        return Outcomes(classes, mass, event)
+        return Outcomes(classes, mass, is_known, event)
 
     def learn_alone(self, block: Block) -> None:
         """Cross-entropy of a span's chunks, where there is nothing to learn from the peer."""
@@ -173,14 +173,14 @@ class LearningSide:
             opened: 1 where the gate is open, `[chunks]`.
         """
         kind, tau = self.exchange.divergence, self.exchange.temperature
-        peer_classes, peer_event = peer.on(opened.device)
-        value, slope = divergence_slope(own.classes, peer_classes, kind)
+        opened = opened * own.is_known * peer.is_known.to(opened.device)
+        value, slope = divergence_slope(own.classes, peer.classes.to(opened.device), kind)
         force = opened * (self.exchange.weight * tau * self._per_chunk)
         pull = torch.zeros_like(force)
         of_events = None
-        if own.event is not None and peer_event is not None:
-            event = own.event.probability
-            extra, of_event = divergence_slope(event.unsqueeze(0), peer_event.unsqueeze(0), kind)
+        if own.event is not None and peer.event is not None:
+            event, of_peer = own.event.probability, peer.event.probability.to(opened.device)
+            extra, of_event = divergence_slope(event.unsqueeze(0), of_peer.unsqueeze(0), kind)
             value = value + extra
             pull = -force * own.event.push(slope, of_event.squeeze(0))
             self._pull[span.start : span.stop] = pull

@@ -5,6 +5,7 @@ answer tokens; classes are the outcomes that two vocabularies have in common
 (`coplms.alignment.classes`).
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -133,3 +134,37 @@ def with_event(
     event = torch.where(is_chunk, event, torch.zeros_like(event))
     rest = classes.scatter_add(1, index, -event.unsqueeze(1))
     return torch.cat([rest, event.unsqueeze(1)], dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class TopK:
+    """What is known of a teacher: the K likeliest tokens of every row, in the learner's tokens.
+
+    Attributes:
+        ids: No token twice in a row; -1 where there are fewer, `[rows, K]`.
+        probabilities: The teacher's, out of all its tokens, so that they sum to 1 or less.
+        weights: What each row counts, such as 0 where there is nothing to learn, `[rows]`.
+    """
+
+    ids: Tensor
+    probabilities: Tensor
+    weights: Tensor
+
+
+def top_k_probabilities(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> Tensor:
+    """Probabilities of some tokens of every row, and of all others together; never renormalised.
+
+    Args:
+        logits: `[rows, vocabulary]`.
+        ids: Tokens, -1 for none, `[rows, K]`.
+        temperature: tau; above 0.
+
+    Returns:
+        `[rows, K + 1]`, the tail last; each row sums to 1.
+
+    >>> top_k_probabilities(torch.zeros(1, 4), torch.tensor([[2, -1]]))
+    tensor([[0.2500, 0.0000, 0.7500]])
+    """
+    of_tokens = probabilities(logits, temperature)
+    known = of_tokens.gather(1, ids.clamp_min(0)) * (ids >= 0)
+    return torch.cat([known, (1 - known.sum(1, keepdim=True)).clamp_min(0.0)], dim=1)
