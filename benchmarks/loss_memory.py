@@ -1,7 +1,7 @@
 """What the loss alone holds and takes, for given hidden states: no network runs.
 
     python benchmarks/loss_memory.py --rows 1024 2048 4096
-    python benchmarks/loss_memory.py --vocab 151936 32000 --classes 26343 --rows 1024 --memory-mib 64
+    python benchmarks/loss_memory.py --vocab 151936 32000 --classes 26343 --rows 1024
 
 Two random heads, with class maps and chunks of the proportions that real pairs have. "peak" counts
 the tensors alive at a time beyond hidden states and heads (10^6 bytes), gradients included.

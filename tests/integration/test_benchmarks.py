@@ -23,11 +23,27 @@ def test_the_saml_benchmark_measures_both_steps(
     [shape] = result["shapes"]
     assert shape["samples"] == 2
     assert 12 <= shape["tokens"][0] <= 17
-    assert shape["time_ratio"] > 0
-    assert shape["cpu_time_ratio"] > 0
-    assert shape["saml"]["peak_bytes"] > shape["cross_entropy"]["peak_bytes"] > 0
-    assert shape["loss_only"]["saml_peak_bytes"] >= shape["loss_only"]["logits_bytes"] / 2
-    assert "| Ratio |" in capsys.readouterr().out
+    works = shape["works"]
+    assert works["two CEs, plain"]["cpu_ratio"] == 1
+    assert all(figures["median_cpu_seconds"] > 0 for figures in works.values())
+    plain, fused = (works[f"SAML, {way}, gate sample"]["peak_bytes"] for way in ("plain", "fused"))
+    assert plain > fused > 0
+    assert "of plain CEs" in capsys.readouterr().out
+
+
+def test_the_memory_benchmark_holds_the_fused_loss_to_its_budget(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    main = runpy.run_path(str(BENCHMARKS / "loss_memory.py"))["main"]
+    output = tmp_path / "result.json"
+    small = "--rows 256 --vocab 9000 8000 --classes 6000 --hidden 8 8 --memory-mib 2 --repeats 1"
+    main([*small.split(), "--output", str(output)])
+    [result] = json.loads(output.read_text())["rows"]
+    peak = result["peak_bytes"]
+    assert peak["SAML, fused"] < 1.2 * 2 * 2**20
+    assert peak["SAML, plain"] > 5 * result["logits_bytes"]
+    assert "of one logits tensor" in capsys.readouterr().out
 
 
 def test_peak_bytes_counts_what_is_held_at_a_time() -> None:

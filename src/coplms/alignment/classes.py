@@ -3,9 +3,10 @@
 A token whose bytes both vocabularies have is a class of its own. Any other token is replaced by
 its first piece in the other vocabulary, that one by its first piece in the first, and so on: "201"
 goes to "2". A piece is where the other tokenizer really cuts, not the longest prefix that it knows:
-a model that writes "tr|ans|late" predicts "tr", even where "trans" is a token too. Pieces get
-shorter, so this ends; nothing stays unmatched, so folding a distribution preserves its mass
-(docs/paper.md, "Classes").
+a model that writes "tr|ans|late" predicts "tr", even where "trans" is a token too. A tokenizer
+that changes characters takes its first piece of the text as changed: " The" goes to " the" where
+that is all it writes. Pieces get shorter, so this ends; nothing stays unmatched, so folding a
+distribution preserves its mass (docs/paper.md, "Classes").
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from transformers import PreTrainedTokenizerFast
 from coplms.alignment.token_bytes import TokenBytes, token_bytes
 from coplms.errors import AlignmentError
 
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 """Rises whenever the same tokenizers would get other classes than before."""
 
 
@@ -139,10 +140,12 @@ def _class_of(
 ) -> int:
     """The class that the first pieces, cut by the two tokenizers in turn, end in."""
     piece: bytes | None = string
-    while piece is not None:
+    seen: set[bytes] = set()
+    while piece is not None and piece not in seen:
         number = common.get(piece)
         if number is not None:
             return number
+        seen.add(piece)  # two tokenizers may undo each other's changes of characters
         piece = turns[0].first_piece(piece)
         turns = (turns[1], turns[0])
     return other_class

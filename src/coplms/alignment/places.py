@@ -7,11 +7,14 @@ Where tokens of both models end at one place, their predictions can be compared 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Encoding
 from transformers import PreTrainedTokenizerFast
 
+from coplms.alignment.offsets import offset_ends
 from coplms.alignment.token_bytes import TokenBytes
 from coplms.errors import AlignmentError
 
@@ -43,150 +46,117 @@ class Chunks:
 def encode_answer(
     token_bytes: TokenBytes, tokenizer: PreTrainedTokenizerFast, answer: str
 ) -> tuple[list[int], NDArray[np.int64]]:
-    """An answer's token ids, EOS last, and the byte offsets at which they end.
+    """One answer's token ids and the byte offsets at which they end, as `encode_answers`.
 
-    The answer follows its prompt after one space. Tokenizers that put this space there themselves
-    get the bare answer, all others the canonical text.
+    Raises:
+        AlignmentError: If the tokenizer got new tokens since its bytes were read.
+    """
+    (encoded,) = encode_answers(token_bytes, tokenizer, [answer])
+    return encoded
+
+
+def encode_answers(
+    token_bytes: TokenBytes, tokenizer: PreTrainedTokenizerFast, answers: Sequence[str]
+) -> list[tuple[list[int], NDArray[np.int64]]]:
+    """Each answer's token ids, EOS last, and the byte offsets at which they end.
+
+    An answer follows its prompt after one space. Tokenizers that put this space there themselves
+    get the bare answer, all others the canonical text. Where the tokens' bytes spell the canonical
+    text, ends are sums of byte lengths, taken for all answers at once. Otherwise (normalisers,
+    unknown characters) the tokenizer's character offsets tell.
 
     Args:
         token_bytes: The tokenizer's bytes.
-        tokenizer: What encodes; adds no special tokens.
-        answer: Any text; an empty one becomes EOS alone.
+        tokenizer: What encodes, all answers in one call; adds no special tokens.
+        answers: Any texts; an empty one becomes EOS alone.
 
     Returns:
         Ids, and for each the end in the canonical text, -1 where it makes no boundary. EOS ends
         one byte after the text, so the EOS tokens of two models always meet.
-    """
-    text = f" {answer}"
-    ids: list[int] = []
-    ends = np.empty(0, dtype=np.int64)
-    if answer:
-        ids = list(tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"])
-        if _spelled(token_bytes, tokenizer, ids) == text.encode():
-            ends = np.cumsum(token_bytes.lengths[ids])
-        else:
-            encoded = tokenizer(
-                text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
-            )
-            ids = list(encoded["input_ids"])
-            ends = answer_ends(token_bytes, tokenizer, text, ids, encoded["offset_mapping"])
-    return [*ids, token_bytes.eos_id], np.append(ends, len(text.encode()) + 1)
-
-
-def answer_ends(
-    token_bytes: TokenBytes,
-    tokenizer: PreTrainedTokenizerFast,
-    text: str,
-    ids: Sequence[int],
-    offsets: Sequence[tuple[int, int]],
-) -> NDArray[np.int64]:
-    """The byte offset in `text` at which each token ends, -1 where it makes no boundary.
-
-    Offsets that are not -1 rise strictly. Where the tokens spell the text, byte lengths are
-    summed. Otherwise (normalisers, unknown characters) the tokenizer's character offsets tell, and
-    only tokens that spell a shared character's own bytes make boundaries inside it.
-
-    Args:
-        token_bytes: The tokenizer's bytes.
-        tokenizer: What encoded the text; named in errors.
-        text: The text that was encoded.
-        ids: Its tokens, without EOS.
-        offsets: First character and end of each token in `text`.
 
     Raises:
         AlignmentError: If the tokenizer got new tokens since its bytes were read.
-        ValueError: If `ids` and `offsets` differ in length.
     """
-    if len(ids) != len(offsets):
-        raise ValueError(f"{len(ids)} ids cannot have {len(offsets)} offsets")
-    if _spelled(token_bytes, tokenizer, ids) == text.encode():
-        return np.cumsum(token_bytes.lengths[list(ids)])
-    pieces = [token_bytes.strings[index] for index in ids]
-    return _ends_by_offsets(pieces, text, offsets)
+    canonical = [f" {answer}" for answer in answers]
+    nothing: tuple[list[int], NDArray[np.int64]] = ([], np.empty(0, dtype=np.int64))
+    found = {index: nothing for index, answer in enumerate(answers) if not answer}
+    for texts in (answers, canonical):
+        rest = [index for index in range(len(answers)) if index not in found]
+        encodings = _tokenize(token_bytes, tokenizer, [texts[index] for index in rest])
+        ids = [encoding.ids for encoding in encodings]
+        ends = spelled_ends(token_bytes, ids, [canonical[index].encode() for index in rest])
+        for index, tokens, places in zip(rest, ids, ends, strict=True):
+            if places is not None:
+                found[index] = (tokens, places)
+    for index, encoding, tokens in zip(rest, encodings, ids, strict=True):
+        if index not in found:
+            pieces = [token_bytes.strings[token] for token in tokens]
+            found[index] = (tokens, offset_ends(pieces, canonical[index], encoding.offsets))
+    return [
+        (
+            [*found[index][0], token_bytes.eos_id],
+            np.append(found[index][1], len(text.encode()) + 1),
+        )
+        for index, text in enumerate(canonical)
+    ]
 
 
-def _spelled(
-    token_bytes: TokenBytes, tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]
-) -> bytes | None:
-    """The tokens' bytes in a row; None if one of them has none."""
-    if max(ids, default=0) >= len(token_bytes.strings):
+def _tokenize(
+    token_bytes: TokenBytes, tokenizer: PreTrainedTokenizerFast, texts: list[str]
+) -> list[Encoding]:
+    if not texts:
+        return []
+    found = tokenizer(texts, add_special_tokens=False, verbose=False)
+    most = max(max(ids, default=0) for ids in found["input_ids"])
+    if most >= len(token_bytes.strings):
         raise AlignmentError(
-            f"tokenizer '{tokenizer.name_or_path}' made token {max(ids)}, but had only "
+            f"tokenizer '{tokenizer.name_or_path}' made token {most}, but had only "
             f"{len(token_bytes.strings)} tokens when their bytes were read. Read them again with "
             "token_bytes() after adding tokens"
         )
-    pieces = [token_bytes.strings[index] for index in ids]
-    return None if None in pieces else b"".join(piece for piece in pieces if piece is not None)
+    return list(found.encodings or ())
 
 
-def _ends_by_offsets(
-    pieces: Sequence[bytes | None], text: str, offsets: Sequence[tuple[int, int]]
-) -> NDArray[np.int64]:
-    ends = np.full(len(pieces), -1, dtype=np.int64)
-    data, byte_of = text.encode(), _byte_offsets(text)
-    groups = _groups(offsets)
-    starts = [min(offsets[index][0] for index in group) for group in groups]
-    last = 0
-    for group, next_start in zip(groups, [*starts, len(text)][1:], strict=True):
-        end_character = max(offsets[index][1] for index in group)
-        end = int(byte_of[_over_swallowed(text, end_character, next_start)])
-        ends[group[-1]] = end
-        inner = _inner_ends([pieces[index] for index in group], data[last:end])
-        if inner is not None:
-            ends[group] = end + inner
-        last = end
-    return ends
+def spelled_ends(
+    token_bytes: TokenBytes, sequences: Sequence[Sequence[int]], texts: Sequence[bytes]
+) -> list[NDArray[np.int64] | None]:
+    """Where the tokens of each sequence end in its text; None where they do not spell it.
 
-
-def _byte_offsets(text: str) -> NDArray[np.int64]:
-    """Byte offset of every character of `text`, and of its end.
-
-    >>> _byte_offsets("aé€").tolist()
-    [0, 1, 3, 6]
+    >>> table = TokenBytes.of([b"a", b"bc", None], eos_id=2)
+    >>> spelled_ends(table, [[0, 1], [1], [1, 2]], [b"abc", b"cb", b"bc"])
+    [array([1, 3]), None, None]
     """
-    points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
-    widths = 1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000)
-    return np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
+    counts = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    sizes = np.array([len(text) for text in texts], dtype=np.int64)
+    ids = np.fromiter(chain.from_iterable(sequences), np.int64, count=int(counts.sum()))
+    lengths = token_bytes.lengths[ids]
+    fits = (_sums(np.maximum(lengths, 0), counts) == sizes) & (_sums(lengths < 0, counts) == 0)
+    # Lengths may fit by chance, so the bytes themselves are compared where they do.
+    given = b"".join(text for text, fit in zip(texts, fits, strict=True) if fit)
+    spelled = token_bytes.joined(ids[np.repeat(fits, counts)])
+    fits[fits] = _sums(spelled != np.frombuffer(given, dtype=np.uint8), sizes[fits]) == 0
+    totals, borders = np.cumsum(lengths), _borders(counts)
+    starts = np.concatenate([[0], totals])[borders[:-1]]
+    ends = totals - np.repeat(starts, counts)
+    return [
+        ends[first:last] if fit else None
+        for fit, (first, last) in zip(fits, pairwise(borders), strict=True)
+    ]
 
 
-def _groups(offsets: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Tokens that share characters with their neighbours; zero-width tokens are in no group.
+def _borders(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where runs of these lengths begin, and where the last one ends."""
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
 
-    >>> _groups([(0, 1), (1, 2), (1, 2), (2, 2), (2, 3)])
-    [[0], [1, 2], [4]]
+
+def _sums(values: NDArray[np.generic], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sums over consecutive runs of these lengths.
+
+    >>> _sums(np.array([1, 2, 4]), np.array([2, 0, 1])).tolist()
+    [3, 0, 4]
     """
-    groups: list[list[int]] = []
-    reach = 0
-    for index, (start, end) in enumerate(offsets):
-        if start == end:
-            continue
-        if groups and start < reach:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-        reach = max(reach, end)
-    return groups
-
-
-def _over_swallowed(text: str, end: int, next_start: int) -> int:
-    """The end of a token, moved over characters that no token claims.
-
-    A normaliser that composes or deletes a character leaves it without a token: it belongs to the
-    token before. Whitespace belongs to the one after, since trimmed offsets do not show it.
-    """
-    while end < next_start and not text[end].isspace():
-        end += 1
-    return end
-
-
-def _inner_ends(pieces: Sequence[bytes | None], span: bytes) -> NDArray[np.int64] | None:
-    """Ends of tokens that spell the last bytes of `span`, counted back from its end (0 or less)."""
-    spelled = [piece for piece in pieces if piece is not None]
-    if len(spelled) < len(pieces) or not span.endswith(b"".join(spelled)):
-        return None
-    lengths = np.array([len(piece) for piece in spelled], dtype=np.int64)
-    inner: NDArray[np.int64] = np.cumsum(lengths) - lengths.sum()
-    return inner
+    totals = np.concatenate([[0], np.cumsum(values)])
+    return np.diff(totals[_borders(counts)])
 
 
 def align(

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from coplms.config.model import ModelConfig, TuningConfig
+import torch
+from torch import nn
+
+from coplms.config.model import DpmConfig, ModelConfig, TuningConfig
 from coplms.config.run import RunConfig
 from coplms.consortium.members import DOMAIN, OWN, SHARED
 from coplms.consortium.messages import SERVER
@@ -24,6 +27,17 @@ from coplms.training.part import Part
 
 MINI = "mini/"
 """Prefix of the models of the zoo."""
+
+
+def run_devices(config: RunConfig) -> list[torch.device]:
+    """Where the models of a run lie, each place once, the LLM's first.
+
+    Raises:
+        ModelError: If this machine has no such device.
+    """
+    models: list[ModelConfig | DpmConfig] = [config.llm, config.dpm]
+    models += [device.slm for device in config.devices]
+    return list(dict.fromkeys(resolve_device(config.device_of(model)) for model in models))
 
 
 @dataclass(frozen=True)
@@ -55,71 +69,81 @@ class Assembler:
             )
         return str(self.zoo[name])
 
-    def load(self, config: ModelConfig, name: str) -> LanguageModel:
+    def device(self, model: ModelConfig | DpmConfig) -> torch.device:
+        """Where a model runs.
+
+        Raises:
+            ModelError: If this machine has no such device.
+        """
+        return resolve_device(self.config.device_of(model))
+
+    def load(self, model: ModelConfig, name: str, device: torch.device) -> LanguageModel:
         """A model as it is before any tuning."""
-        dtype = config.dtype or self.config.dtype
-        return load_model(name, self.path(config.model), dtype, resolve_device(self.config.device))
+        return load_model(name, self.path(model.model), self.config.dtype_of(model), device)
 
     def own(self, config: ModelConfig, name: str, steps: int, part: str) -> Learner:
         """An LLM or SLM whose part `own` is its LoRA adapter, or all of it."""
-        model = self.load(config, name)
-        tuning = config.tuning or self.config.tuning
-        learner = self._learner(model)
+        model = self.load(config, name, self.device(config))
+        tuning = self.config.tuning_of(config)
         if tuning.kind == "lora":
             self._add(model, OWN, tuning)
             activate(model, [OWN])
-        parameters = (
-            adapter_parameters(model, OWN) if tuning.kind == "lora" else base_parameters(model)
-        )
-        optimizer = self.config.optimizer
-        learner.parts[OWN] = Part(part, parameters, optimizer, optimizer.learning_rate, steps)
-        set_trainable(model, ())
-        return learner
+            parameters = adapter_parameters(model, OWN)
+        else:
+            parameters = base_parameters(model)
+        return self._learner(model, {OWN: self._part(part, parameters, steps)})
 
     def proxy(self, folder: Path, member: str) -> Learner:
         """A member's copy of the DPM with its shared part; on devices also a domain adapter."""
-        model = load_model(
-            "dpm", str(folder), self.config.dtype, resolve_device(self.config.device)
-        )
-        tuning = self.config.dpm.tuning or self.config.tuning
-        learner = self._learner(model)
-        learner.shared_is_adapter = tuning.kind == "lora"
-        if learner.shared_is_adapter:
+        config, method = self.config, self.config.method
+        model = load_model("dpm", str(folder), config.dtype, self.device(config.dpm))
+        tuning = config.tuning_of(config.dpm)
+        is_adapter = tuning.kind == "lora"
+        if is_adapter:
             self._add(model, SHARED, tuning)
-        else:
-            weights = base_parameters(model)
-        if member != SERVER:
-            rank = self.config.dpm.domain_rank
-            self._add(model, DOMAIN, tuning.model_copy(update={"rank": rank, "alpha": 2.0 * rank}))
-        activate(model, [SHARED] if learner.shared_is_adapter else [])
-        optimizer, method = self.config.optimizer, self.config.method
-        rate = optimizer.proxy_learning_rate or optimizer.learning_rate
-        on_server = method.saml.server_steps if method.saml.server_proxy == "train" else 0
-        on_device = method.saml.proxy_steps + method.saml.steps
-        steps = method.rounds * (on_server if member == SERVER else on_device)
-        shared = adapter_parameters(model, SHARED) if learner.shared_is_adapter else weights
-        learner.parts[SHARED] = Part(f"{member}/dpm-shared", shared, optimizer, rate, steps)
-        if member != SERVER:
-            learner.parts[DOMAIN] = Part(
-                f"{member}/dpm-domain",
-                adapter_parameters(model, DOMAIN),
-                optimizer,
-                method.dst.learning_rate or rate,
-                method.rounds * method.dst.steps,
+        shared = adapter_parameters(model, SHARED) if is_adapter else base_parameters(model)
+        on_server = member == SERVER
+        steps = method.server_proxy_steps if on_server else method.device_proxy_steps
+        rate = self.proxy_learning_rate
+        parts = {SHARED: self._part(f"{member}/dpm-shared", shared, steps, rate)}
+        if not on_server:
+            self._add(model, DOMAIN, config.domain_tuning)
+            parameters = adapter_parameters(model, DOMAIN)
+            rate = method.dst.learning_rate or rate
+            parts[DOMAIN] = self._part(
+                f"{member}/dpm-domain", parameters, method.domain_steps, rate
             )
-        set_trainable(model, ())
+        activate(model, [SHARED] if is_adapter else [])
+        learner = self._learner(model, parts)
+        learner.shared_is_adapter = is_adapter
         return learner
+
+    @property
+    def proxy_learning_rate(self) -> float:
+        """Peak learning rate of the DPM's shared part, and of all of it in distillation."""
+        optimizer = self.config.optimizer
+        return optimizer.proxy_learning_rate or optimizer.learning_rate
 
     def whole(self, model: LanguageModel, part: str, rate: float, steps: int) -> Learner:
         """A model whose part `own` is all of it, for distillation."""
-        learner = self._learner(model)
-        parameters = base_parameters(model)
-        learner.parts[OWN] = Part(part, parameters, self.config.optimizer, rate, steps)
-        return learner
+        return self._learner(model, {OWN: self._part(part, base_parameters(model), steps, rate)})
 
-    def _learner(self, model: LanguageModel) -> Learner:
-        data = self.config.data
-        return Learner(model, Encoder(model, data.template, data.max_length))
+    def _learner(self, model: LanguageModel, parts: dict[str, Part]) -> Learner:
+        """A learner of which nothing takes gradients until a phase lets it."""
+        set_trainable(model, ())
+        data, compute = self.config.data, self.config.compute
+        encoder = Encoder(model, data.template, data.max_length)
+        return Learner(model, encoder, parts, compute=compute)
+
+    def _part(
+        self,
+        name: str,
+        parameters: Mapping[str, nn.Parameter],
+        steps: int,
+        rate: float | None = None,
+    ) -> Part:
+        optimizer = self.config.optimizer
+        return Part(name, parameters, optimizer, rate or optimizer.learning_rate, steps)
 
     def _add(self, model: LanguageModel, adapter: str, tuning: TuningConfig) -> None:
         add_adapter(

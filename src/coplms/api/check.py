@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from coplms.api.assemble import run_devices
 from coplms.api.facts import DataCheck, ModelCheck, data_checks, model_checks
 from coplms.api.folder import check_folder
 from coplms.api.memory import Lengths, MemoryCheck, estimate_memory
@@ -18,7 +19,6 @@ from coplms.config.run import RunConfig
 from coplms.consortium.messages import SERVER
 from coplms.data.members import ConsortiumData, load_data
 from coplms.errors import CoplmsError
-from coplms.models.load import resolve_device
 from coplms.training.encoding import Encoder
 
 
@@ -38,7 +38,7 @@ class RunCheck:
         disk: Room for the run's folder.
         memory: An estimate.
         traffic: Bytes over the wire.
-        device: Where models run.
+        device: Where models run, `cuda:0, cuda:1` where they lie on several devices.
         warnings: What may be meant otherwise; none stops the run.
         refusal: The error that the run would end with before it trains.
     """
@@ -77,7 +77,7 @@ def check_run(config: RunConfig, cache: Path, output: Path = NEW_RUN) -> RunChec
     """
     check_folder(output, config)
     check_settings(config)
-    device = resolve_device(config.device)
+    devices = run_devices(config)
     data = load_data(config)
     plans = plan_models(config, zoo_folders(config, cache))
     encoders = member_encoders(config, plans)
@@ -86,7 +86,7 @@ def check_run(config: RunConfig, cache: Path, output: Path = NEW_RUN) -> RunChec
     lengths = {
         plan.member: _lengths(config, plan, readings) for plan in plans if plan.role != "dpm"
     }
-    memory = estimate_memory(config, plans, lengths, device)
+    memory = estimate_memory(config, plans, lengths)
     disk = check_disk(config, plans, output)
     models, held = model_checks(plans), data_checks(data)
     own_steps = [plan.parts[0].steps for plan in plans if plan.role != "dpm"]
@@ -109,7 +109,7 @@ def check_run(config: RunConfig, cache: Path, output: Path = NEW_RUN) -> RunChec
         disk=disk,
         memory=memory,
         traffic=estimate_traffic(config, plans, data),
-        device=str(device),
+        device=", ".join(map(str, devices)),
         warnings=warnings,
         refusal=_refusal(config, readings, disk, output),
     )

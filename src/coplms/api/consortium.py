@@ -9,6 +9,8 @@ import torch
 from coplms.api.assemble import MINI, Assembler
 from coplms.api.cache import default_cache
 from coplms.api.folder import check_folder, describe, open_folder
+from coplms.api.lock import hold
+from coplms.api.members import MemberBuilder
 from coplms.api.outline import zoo_folders
 from coplms.api.output import save_models
 from coplms.api.refuse import check_before_training
@@ -107,12 +109,18 @@ class Consortium:
             The run's folder.
 
         Raises:
-            RunError: If the folder holds a run with another configuration, or no run at all.
+            RunError: If the folder holds a run with another configuration, or no run at all, or
+                another process trains into it.
         """
         folder = Path(output)
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
         check_folder(folder, self.config)
+        with hold(folder):
+            self._train(folder, observer or Silent(), on_zoo_progress)
+        return folder
+
+    def _train(self, folder: Path, observer: Observer, on_zoo_progress: ZooProgress | None) -> None:
         data = load_data(self.config)
         classes = self.cache / "classes"
         zoo = zoo_folders(self.config, self.cache)
@@ -122,24 +130,17 @@ class Consortium:
             check_before_training(self.config, data, zoo, classes, folder)
         record = open_folder(folder, self.config)
         describe(record, self.config, data)
-        recorder = _Recorder(record, observer or Silent())
         for name in ("phases", "evaluation"):
             record.write_text(f"{name}.jsonl", "")
+        recorder = _Recorder(record, observer)
         journal = Journal(folder / "checkpoints", self.config.seed, recorder)
         record.forget_unfinished(journal.done)
         assembler = Assembler(self.config, zoo)
-        run = Run(
-            folder,
-            classes,
-            assembler,
-            data,
-            self._distill_text(),
-            journal,
-            Ledger(folder / "ledger.jsonl"),
-        )
-        server, devices = run.execute()
+        ledger = Ledger(folder / "ledger.jsonl")
+        text = self._distill_text()
+        members = MemberBuilder(folder, classes, assembler, data, text, journal, ledger)
+        server, devices = Run(members).execute()
         save_models(folder, server, devices, assembler)
-        return folder
 
     def _distill_text(self) -> tuple[str, ...]:
         given = self.config.method.distill.text

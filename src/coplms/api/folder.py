@@ -12,12 +12,14 @@ from typing import Any
 import torch
 import yaml
 
+from coplms.api.assemble import run_devices
+from coplms.api.lock import LOCK
 from coplms.config.load import dump_config
 from coplms.config.run import RunConfig
 from coplms.consortium.record import RunRecord
 from coplms.data.members import ConsortiumData, MemberData
 from coplms.errors import RunError
-from coplms.models.load import resolve_device
+from coplms.models.load import device_name
 
 _PACKAGES = ("coplms", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 _MAX_DIFFERENCES = 3
@@ -33,7 +35,7 @@ def check_folder(folder: Path, config: RunConfig) -> None:
     """
     path = folder / "config.yaml"
     if not path.exists():
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        if folder.is_file() or (folder.is_dir() and _has_content(folder)):
             raise RunError(f"{folder} is not empty and holds no run. Give another --output.")
         return
     if _has_phases(folder) and path.read_text(encoding="utf-8") != dump_config(config):
@@ -46,16 +48,13 @@ def check_folder(folder: Path, config: RunConfig) -> None:
 def open_folder(folder: Path, config: RunConfig) -> RunRecord:
     """The record of a run that begins or goes on in `folder`, with its config.yaml written.
 
+    To be called while the folder is held (`coplms.api.lock`).
+
     Raises:
-        RunError: As `check_folder`; or if the folder cannot be made.
+        RunError: As `check_folder`.
     """
     check_folder(folder, config)
-    try:
-        record = RunRecord(folder)
-    except OSError as error:
-        raise RunError(
-            f"{folder}: cannot be made: {error.strerror}. Give another --output."
-        ) from error
+    record = RunRecord(folder)
     if not _has_phases(folder):
         for name in ("ledger.jsonl", "metrics.jsonl", "report.html"):
             (folder / name).unlink(missing_ok=True)
@@ -81,11 +80,16 @@ def describe(record: RunRecord, config: RunConfig, data: ConsortiumData) -> None
             "platform": platform.platform(),
             "processor": platform.machine(),
             "threads": torch.get_num_threads(),
-            "device": str(resolve_device(config.device)),
+            "device": ", ".join(device_name(device) for device in run_devices(config)),
             "seed": config.seed,
             "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         },
     )
+
+
+def _has_content(folder: Path) -> bool:
+    """Whether anything lies there that a process which died early has not left."""
+    return any(path.name != LOCK for path in folder.iterdir())
 
 
 def _has_phases(folder: Path) -> bool:

@@ -1,13 +1,12 @@
-"""An estimate of the memory that training takes, and what the machine has."""
+"""An estimate of the memory that training takes."""
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
-from coplms.api.plan import ModelPlan, PartPlan
+from coplms.api.available import available_memory
+from coplms.api.plan import ModelPlan
 from coplms.config.run import RunConfig
 from coplms.models.language_model import LanguageModel
 from coplms.models.load import vocab_size
@@ -17,8 +16,11 @@ LAYER_WIDTHS = 17
 2022 (arXiv:2205.05198, section 4.1) count 34 bytes of 16-bit values, attention being fused."""
 
 LOGIT_COPIES = 4
-"""Tensors of the logits' size in float32 that are alive at once: logits, probabilities, gradients
-of both."""
+"""Tensors of the logits' size in float32 that the plain loss holds at once: logits, probabilities,
+gradients of both."""
+
+DISTILLATION = "distillation"
+"""Owner of what the server does before round 1."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,21 @@ class Lengths:
 
 @dataclass(frozen=True)
 class MemoryRow:
-    """Bytes that one member's training takes.
+    """Bytes that one member's training takes on one device.
 
     Attributes:
-        owner: The member; `distillation` is what the server does before round 1.
+        owner: The member, or `DISTILLATION`.
+        device: Where.
         weights: Models and adapters.
         moments: AdamW's, two per trained weight; they stay for the whole run.
         gradients: While a step runs.
         activations: While a step runs, or the cache of keys and values while answers are written.
-        logits: While a step runs: those of answer rows, in distillation of every row.
+        logits: While a step runs: those of answer rows, in distillation of every row; with the
+            fused loss what its blocks may take.
     """
 
     owner: str
+    device: torch.device
     weights: int
     moments: int
     gradients: int
@@ -65,21 +70,41 @@ class MemoryCheck:
     """An estimate; within a factor of two for networks that are not tiny.
 
     Attributes:
-        rows: By member, and for distillation.
-        peak: Bytes for all members in one process.
-        available: Bytes that are free where models run.
+        rows: By member and device, those of distillation first.
+        device: The one of which least is left.
+        peak: Bytes there for all members in one process.
+        available: Bytes that are free there.
     """
 
     rows: tuple[MemoryRow, ...]
+    device: torch.device
     peak: int
     available: int
 
 
+@dataclass(frozen=True)
+class _Step:
+    """The largest step that a model takes in a phase.
+
+    Attributes:
+        plan: Of the model.
+        moments: Bytes of the moments that it keeps.
+        gradients: Bytes of gradients.
+        tokens: Tokens of the batch.
+        rows: Logits that a plain loss would make.
+        learns: Whether anything is kept for a backward pass.
+    """
+
+    plan: ModelPlan
+    moments: int
+    gradients: int
+    tokens: int
+    rows: int
+    learns: bool = True
+
+
 def estimate_memory(
-    config: RunConfig,
-    plans: Sequence[ModelPlan],
-    lengths: Mapping[str, Lengths],
-    device: torch.device,
+    config: RunConfig, plans: Sequence[ModelPlan], lengths: Mapping[str, Lengths]
 ) -> MemoryCheck:
     """What the run needs, member by member and in one process, and what there is.
 
@@ -87,102 +112,131 @@ def estimate_memory(
         config: The run's.
         plans: LLM or SLM and DPM of every member, the server first.
         lengths: By member, in the tokens of its own model.
-        device: Where models run.
     """
     pairs = list(zip(plans[::2], plans[1::2], strict=True))
-    members = [_member(config, own, dpm, lengths[own.member]) for own, dpm in pairs]
-    distillation = _distillation(config, *pairs[0])
-    llm, proxy = pairs[0][0].weights.num_bytes, pairs[0][1].weights.num_bytes
-    together = sum(row.lasting for row in members)
-    together += max(row.total - row.lasting for row in members)
-    # A round's uploads wait in memory beside the download and a message's two forms.
-    together += (len(members) + 2) * pairs[0][1].parts[0].size.num_bytes
-    peak = max(2 * llm + proxy, distillation.total, together)
-    return MemoryCheck((distillation, *members), peak, available_memory(device))
+    distilling = list(_rows(config, DISTILLATION, _distillation(config, *pairs[0])))
+    members: list[MemoryRow] = []
+    for own, dpm in pairs:
+        members += _rows(config, own.member, _mutual_learning(config, own, dpm, lengths))
+    devices = dict.fromkeys(row.device for row in (*distilling, *members))
+    peaks = {
+        device: max(
+            _cutting(config, *pairs[0], device),
+            *(row.total for row in distilling if row.device == device),
+            _together(members, pairs[0][1], device),
+        )
+        for device in devices
+    }
+    available = {device: available_memory(device) for device in devices}
+    fullest = min(devices, key=lambda device: available[device] - peaks[device])
+    return MemoryCheck((*distilling, *members), fullest, peaks[fullest], available[fullest])
 
 
-def _member(config: RunConfig, own: ModelPlan, dpm: ModelPlan, lengths: Lengths) -> MemoryRow:
-    """SAML, the largest step of a member."""
-    parts = [*own.parts, *dpm.parts]
+def _cutting(config: RunConfig, llm: ModelPlan, dpm: ModelPlan, device: torch.device) -> int:
+    """While the DPM is cut out of a copy of the LLM on the CPU."""
+    held = llm.weights.num_bytes if llm.device == device else 0
+    if device.type != "cpu" or config.dpm.model is not None:
+        return held
+    return held + llm.weights.num_bytes + dpm.weights.num_bytes
+
+
+def _together(rows: Sequence[MemoryRow], dpm: ModelPlan, device: torch.device) -> int:
+    """All members in one process, one of which takes a step."""
+    here = [row for row in rows if row.device == device]
+    total = sum(row.lasting for row in here)
+    total += max((row.total - row.lasting for row in here), default=0)
+    if device.type == "cpu":
+        # A round's uploads wait in memory beside the download and a message's two forms.
+        total += (len({row.owner for row in rows}) + 2) * dpm.parts[0].size.num_bytes
+    return total
+
+
+def _mutual_learning(
+    config: RunConfig, own: ModelPlan, dpm: ModelPlan, lengths: Mapping[str, Lengths]
+) -> list[_Step]:
+    """SAML, the largest step of a member: it trains the shared part and the model's own."""
     examples = -(-config.optimizer.batch_size // config.optimizer.accumulation)
-    models = (own.outline.model, dpm.outline.model)
-    step = sum(_activations(model, examples * lengths.example) for model in models)
-    answering = max(_keys_and_values(config, model) for model in models)
-    logits = sum(_logits(model, examples * lengths.answer) for model in models)
-    adapters = sum(part.size.num_bytes for part in parts if part.is_adapter)
-    return MemoryRow(
-        owner=own.member,
-        weights=own.weights.num_bytes + dpm.weights.num_bytes + adapters,
-        moments=2 * sum(part.size.num_bytes for part in parts if part.steps),
-        gradients=sum(part.size.num_bytes for part in _in_saml(own, dpm)),
-        activations=max(step, answering),
-        logits=logits,
-    )
+    length = lengths[own.member]
+    return [
+        _Step(
+            plan,
+            moments=2 * sum(part.size.num_bytes for part in plan.parts if part.steps),
+            gradients=plan.parts[0].size.num_bytes if plan.parts[0].steps else 0,
+            tokens=examples * length.example,
+            rows=examples * length.answer,
+        )
+        for plan in (own, dpm)
+    ]
 
 
-def _in_saml(own: ModelPlan, dpm: ModelPlan) -> list[PartPlan]:
-    """The shared part and the model's own; not the domain adapter."""
-    return [part for part in (own.parts[0], dpm.parts[0]) if part.steps]
-
-
-def _distillation(config: RunConfig, llm: ModelPlan, dpm: ModelPlan) -> MemoryRow:
+def _distillation(config: RunConfig, llm: ModelPlan, dpm: ModelPlan) -> list[_Step]:
+    """The LLM teaches, and all of the DPM learns; neither has an adapter yet."""
     settings = config.method.distill
     on = 1 if settings.steps else 0
     tokens = on * settings.batch_size * settings.block_tokens
-    models = (llm.outline.model, dpm.outline.model)
-    return MemoryRow(
-        owner="distillation",
-        weights=llm.weights.num_bytes + dpm.weights.num_bytes,
-        moments=on * 2 * dpm.weights.num_bytes,
-        gradients=on * dpm.weights.num_bytes,
-        activations=_activations(dpm.outline.model, tokens),
-        logits=sum(_logits(model, tokens) for model in models),
-    )
+    weights = on * dpm.weights.num_bytes
+    return [
+        _Step(replace(llm, parts=()), 0, 0, tokens, tokens, learns=False),
+        _Step(replace(dpm, parts=()), 2 * weights, weights, tokens, tokens),
+    ]
 
 
-def _activations(model: LanguageModel, tokens: int) -> int:
-    return LAYER_WIDTHS * tokens * _layer_values(model)
+def _rows(config: RunConfig, owner: str, steps: Sequence[_Step]) -> Iterator[MemoryRow]:
+    """One row for each device that the pair lies on."""
+    for device in dict.fromkeys(step.plan.device for step in steps):
+        here = [step for step in steps if step.plan.device == device]
+        activations = sum(_activations(config, step) for step in here)
+        if owner != DISTILLATION:
+            activations = max(activations, *(_keys_and_values(config, step.plan) for step in here))
+        yield MemoryRow(
+            owner=owner,
+            device=device,
+            weights=sum(_weights(step.plan) for step in here),
+            moments=sum(step.moments for step in here),
+            gradients=sum(step.gradients for step in here),
+            activations=activations,
+            logits=_logits(config, here, device),
+        )
 
 
-def _keys_and_values(config: RunConfig, model: LanguageModel) -> int:
-    return 2 * config.evaluation.batch_size * config.data.max_length * _layer_values(model)
+def _weights(plan: ModelPlan) -> int:
+    adapters = sum(part.size.num_bytes for part in plan.parts if part.is_adapter)
+    return plan.weights.num_bytes + adapters
 
 
-def _layer_values(model: LanguageModel) -> int:
-    """Bytes of one token's hidden states in all layers."""
+def _activations(config: RunConfig, step: _Step) -> int:
+    """What a step keeps of its layers; with checkpoints their inputs, and one layer whole."""
+    if not step.learns:
+        return 0
+    model = step.plan.outline.model
+    per_token = _layer_values(config, model)
+    if not config.compute.gradient_checkpointing:
+        return LAYER_WIDTHS * step.tokens * per_token
+    layers = int(model.network.config.get_text_config().num_hidden_layers)
+    return step.tokens * (per_token + LAYER_WIDTHS * per_token // layers)
+
+
+def _keys_and_values(config: RunConfig, plan: ModelPlan) -> int:
+    model = plan.outline.model
+    tokens = config.evaluation.batch_size * config.data.max_length
+    return 2 * tokens * _widths(model) * model.network.dtype.itemsize
+
+
+def _layer_values(config: RunConfig, model: LanguageModel) -> int:
+    """Bytes of one token's hidden states in all layers, as training steps compute them."""
+    dtype = torch.bfloat16 if config.compute.autocast else model.network.dtype
+    return _widths(model) * dtype.itemsize
+
+
+def _widths(model: LanguageModel) -> int:
     shape = model.network.config.get_text_config()
-    return int(shape.hidden_size * shape.num_hidden_layers * model.network.dtype.itemsize)
+    return int(shape.hidden_size * shape.num_hidden_layers)
 
 
-def _logits(model: LanguageModel, rows: int) -> int:
-    return LOGIT_COPIES * torch.float32.itemsize * rows * vocab_size(model)
-
-
-def available_memory(device: torch.device) -> int:
-    """Bytes that a new process could take: of the GPU, or of the machine or container."""
-    if device.type == "cuda":
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return free
-    return min(_machine(Path("/proc/meminfo")), _container(Path("/sys/fs/cgroup")))
-
-
-def _machine(table: Path) -> int:
-    if table.is_file():
-        for line in table.read_text(encoding="ascii").splitlines():
-            name, _, value = line.partition(":")
-            if name == "MemAvailable":
-                return int(value.split()[0]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _container(group: Path) -> int:
-    """What a control group (version 2) leaves free; without a limit, more than any machine has."""
-    try:
-        most = (group / "memory.max").read_text(encoding="ascii").strip()
-        taken = int((group / "memory.current").read_text(encoding="ascii"))
-    except OSError:
-        return 2**63
-    return 2**63 if most == "max" else max(0, int(most) - taken)
-
-
-__all__ = ["Lengths", "MemoryCheck", "MemoryRow", "available_memory", "estimate_memory"]
+def _logits(config: RunConfig, steps: Sequence[_Step], device: torch.device) -> int:
+    """All answer rows' logits, or where the loss is fused no more than its blocks may take."""
+    rows = sum(step.rows * vocab_size(step.plan.outline.model) for step in steps)
+    whole = LOGIT_COPIES * torch.float32.itemsize * rows
+    if config.compute.loss == "plain":
+        return whole
+    return min(whole, config.compute.loss_memory_bytes(device.type))

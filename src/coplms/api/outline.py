@@ -22,11 +22,11 @@ from coplms.data.text import DEMO, read_text
 from coplms.errors import ConfigError, ModelError
 from coplms.models.language_model import LanguageModel
 from coplms.models.load import (
-    _LOADING_ERRORS,
-    _check_path,
-    _load_tokenizer,
-    _loading_failed,
-    _prepare_tokenizer,
+    LOADING_ERRORS,
+    check_path,
+    load_tokenizer,
+    loading_failed,
+    prepare_tokenizer,
     vocab_size,
 )
 from coplms.models.zoo import texts_digest, zoo_folder
@@ -95,7 +95,7 @@ def outline(config: RunConfig, zoo: Mapping[str, Path], model: ModelConfig, name
         ConfigError: If it is an unknown mini model, or reads less than `data.max_length` tokens.
     """
     path = Assembler(config, zoo).path(model.model)
-    dtype = model.dtype or config.dtype
+    dtype = config.dtype_of(model)
     if config.zoo and model.model.startswith(MINI) and not Path(path).is_dir():
         recipe = next(each for each in config.zoo.models if MINI + each.name == model.model)
         found = Outline(_from_recipe(name, recipe, dtype), model.model, "build", recipe.steps)
@@ -108,18 +108,18 @@ def outline(config: RunConfig, zoo: Mapping[str, Path], model: ModelConfig, name
 
 def _load(name: str, path: str, dtype: str) -> LanguageModel:
     """The model at `path`, refused where `load_model` would refuse it, but without weights."""
-    _check_path(name, path)
+    check_path(name, path)
     try:
-        tokenizer = _load_tokenizer(path)
+        tokenizer = load_tokenizer(path)
         config = AutoConfig.from_pretrained(path)
         with _META:
             network = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
                 config, dtype=getattr(torch, dtype)
             )
-    except _LOADING_ERRORS as error:
-        raise ModelError(_loading_failed(name, path, error)) from error
+    except LOADING_ERRORS as error:
+        raise ModelError(loading_failed(name, path, error)) from error
     model = LanguageModel(name, network, tokenizer, path)
-    _prepare_tokenizer(name, path, tokenizer, vocab_size(model))
+    prepare_tokenizer(name, path, tokenizer, vocab_size(model))
     return model
 
 
@@ -145,19 +145,19 @@ def _has_weights(name: str, path: str) -> bool:
         ModelError: If a local folder has none, one of its files is absent or cut off, or a hub
             model's are absent and may not be downloaded.
     """
-    _check_path(name, path)
+    check_path(name, path)
     folder = Path(path)
     if folder.is_dir():
         try:
             _check_weights(folder)
-        except _LOADING_ERRORS as error:
-            raise ModelError(_loading_failed(name, path, error)) from error
+        except LOADING_ERRORS as error:
+            raise ModelError(loading_failed(name, path, error)) from error
         return True
     if any(isinstance(try_to_load_from_cache(path, file), str) for file in _WEIGHTS):
         return True
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
         absent = OSError("its weights were never downloaded, so not even its size is known.")
-        raise ModelError(_loading_failed(name, path, absent))
+        raise ModelError(loading_failed(name, path, absent))
     return False
 
 

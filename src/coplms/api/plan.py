@@ -15,7 +15,7 @@ from coplms.consortium.members import DOMAIN, OWN, SHARED
 from coplms.consortium.messages import SERVER
 from coplms.models.adapters import adapter_parameters, add_adapter, base_parameters
 from coplms.models.language_model import LanguageModel
-from coplms.models.load import check_same_tokenizer
+from coplms.models.load import check_same_tokenizer, resolve_device
 from coplms.models.slicing import slice_model
 
 
@@ -54,6 +54,7 @@ class ModelPlan:
         outline: Its shapes and tokenizer.
         weights: Without adapters, as the run holds them.
         folder_bytes: Bytes of its weights as they lie on disk and travel.
+        device: Where it will run.
         parts: What of it is trained; of a DPM the shared part first.
     """
 
@@ -62,6 +63,7 @@ class ModelPlan:
     outline: Outline
     weights: Size
     folder_bytes: int
+    device: torch.device
     parts: tuple[PartPlan, ...]
 
 
@@ -73,7 +75,8 @@ def plan_models(config: RunConfig, zoo: Mapping[str, Path]) -> list[ModelPlan]:
         zoo: Where each mini model lies, or will.
 
     Raises:
-        ModelError: If a model cannot be loaded, or the DPM does not have the LLM's tokenizer.
+        ModelError: If a model cannot be loaded, the DPM does not have the LLM's tokenizer, or
+            this machine has no such device.
         ConfigError: If a setting does not fit its model.
     """
     method = config.method
@@ -84,20 +87,20 @@ def plan_models(config: RunConfig, zoo: Mapping[str, Path]) -> list[ModelPlan]:
     # From here on the DPM's outline has the adapters of a device's copy.
     shared, domain = _proxy_sizes(config, dpm.model)
     weights = _size(base_parameters(dpm.model))
-    is_adapter = (config.dpm.tuning or config.tuning).kind == "lora"
-    on_server = method.saml.server_steps if method.saml.server_proxy == "train" else 0
-    part = PartPlan(f"{SERVER}/dpm-shared", shared, method.rounds * on_server, is_adapter)
-    plans.append(ModelPlan(SERVER, "dpm", dpm, weights, folder_bytes, (part,)))
+    is_adapter = config.tuning_of(config.dpm).kind == "lora"
+    place = resolve_device(config.device_of(config.dpm))
+
+    def proxy(member: str, steps: int, *others: PartPlan) -> ModelPlan:
+        parts = (PartPlan(f"{member}/dpm-shared", shared, steps, is_adapter), *others)
+        return ModelPlan(member, "dpm", dpm, weights, folder_bytes, place, parts)
+
+    plans.append(proxy(SERVER, method.server_proxy_steps))
     for device in config.devices:
         name = device.name
         slm = outline(config, zoo, device.slm, f"{name}/slm")
         plans.append(_own(config, slm, device.slm, (name, "slm"), method.device_steps))
-        on_device = method.rounds * (method.saml.proxy_steps + method.saml.steps)
-        parts = (
-            PartPlan(f"{name}/dpm-shared", shared, on_device, is_adapter),
-            PartPlan(f"{name}/dpm-domain", domain, method.rounds * method.dst.steps, True),
-        )
-        plans.append(ModelPlan(name, "dpm", dpm, weights, folder_bytes, parts))
+        own_part = PartPlan(f"{name}/dpm-domain", domain, method.domain_steps, True)
+        plans.append(proxy(name, method.device_proxy_steps, own_part))
     return plans
 
 
@@ -109,11 +112,12 @@ def _own(
     steps: int,
 ) -> ModelPlan:
     member, role = who
-    tuning = model.tuning or config.tuning
+    tuning = config.tuning_of(model)
     weights = _size(base_parameters(found.model))
     trained = _trained(found.model, OWN, tuning)
     part = PartPlan(f"{member}/{role}", trained, steps, tuning.kind == "lora")
-    return ModelPlan(member, role, found, weights, weights.num_bytes, (part,))
+    place = resolve_device(config.device_of(model))
+    return ModelPlan(member, role, found, weights, weights.num_bytes, place, (part,))
 
 
 def _dpm(config: RunConfig, zoo: Mapping[str, Path], llm: Outline) -> Outline:
@@ -130,11 +134,8 @@ def _dpm(config: RunConfig, zoo: Mapping[str, Path], llm: Outline) -> Outline:
 def _proxy_sizes(config: RunConfig, dpm: LanguageModel) -> tuple[Size, Size]:
     """Shared part and domain adapter of a device's DPM, which gets its adapters here."""
     nn.Module.to(dpm.network, getattr(torch, config.dtype))
-    tuning = config.dpm.tuning or config.tuning
-    shared = _trained(dpm, SHARED, tuning)
-    rank = config.dpm.domain_rank
-    adapter = tuning.model_copy(update={"kind": "lora", "rank": rank, "alpha": 2.0 * rank})
-    return shared, _trained(dpm, DOMAIN, adapter)
+    shared = _trained(dpm, SHARED, config.tuning_of(config.dpm))
+    return shared, _trained(dpm, DOMAIN, config.domain_tuning)
 
 
 def _trained(model: LanguageModel, adapter: str, tuning: TuningConfig) -> Size:

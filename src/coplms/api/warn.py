@@ -67,7 +67,7 @@ def warn_memory(memory: MemoryCheck) -> Iterator[str]:
     """A run that may not fit into memory."""
     if memory.peak > memory.available:
         yield (
-            f"memory: the run may need {size_text(memory.peak)}, and "
-            f"{size_text(memory.available)} are available. Lower optimizer.batch_size or raise "
-            "optimizer.accumulation, take `tuning: {kind: lora}` or smaller models."
+            f"memory: the run may need {size_text(memory.peak)} on {memory.device}, and "
+            f"{size_text(memory.available)} are available. Raise optimizer.accumulation, set "
+            "compute.gradient_checkpointing to true, take `tuning: {kind: lora}` or smaller models."
         )

@@ -172,7 +172,8 @@ def _memory(found: "RunCheck") -> Table:
     table = _table(f"Memory, estimated, on {found.device}", ("Member",), kinds)
     for row in found.memory.rows:
         sizes = (row.weights, row.moments, row.gradients, row.activations, row.logits, row.total)
-        table.add_row(row.owner, *map(size_text, sizes))
+        owner = f"{row.owner} on {row.device}" if "," in found.device else row.owner
+        table.add_row(owner, *map(size_text, sizes))
     return table
 
 
@@ -183,7 +184,7 @@ def _totals(found: "RunCheck") -> Iterator[str]:
     yield f"transfer set: {found.num_transfer:,} inputs"
     yield (
         f"memory: about {size_text(memory.peak)} for all members in one process, "
-        f"{size_text(memory.available)} available"
+        f"{size_text(memory.available)} available on {memory.device}"
     )
     yield (
         f"disk: {size_text(disk.needed)} to be written (checkpoints {size_text(disk.checkpoints)}, "

@@ -18,6 +18,7 @@ class Work:
         steps: Steps that it will take; 0 where nothing has been logged.
         loss: Newest loss, if known.
         tokens_per_second: Newest speed, if known.
+        answer_tokens_per_second: Likewise, of tokens that the loss counts.
     """
 
     title: str
@@ -26,14 +27,17 @@ class Work:
     steps: int = 0
     loss: float | None = None
     tokens_per_second: float | None = None
+    answer_tokens_per_second: float | None = None
 
     def details(self) -> str:
-        """`step 20 of 60, 3,100 tokens/s, loss 1.234`, as far as known."""
+        """`step 20 of 60, 3,100 tokens/s (900 of answers), loss 1.234`, as far as known."""
         parts = []
         if self.steps:
             parts.append(f"step {self.step} of {self.steps}")
         if self.tokens_per_second is not None:
-            parts.append(f"{self.tokens_per_second:,.0f} tokens/s")
+            answers = self.answer_tokens_per_second
+            of_answers = "" if answers is None else f" ({answers:,.0f} of answers)"
+            parts.append(f"{self.tokens_per_second:,.0f} tokens/s{of_answers}")
         if self.loss is not None:
             parts.append(f"loss {self.loss:.3f}")
         return ", ".join(parts)
@@ -98,6 +102,7 @@ class Tracker:
             steps=int(row["steps"]),
             loss=row.get("loss"),
             tokens_per_second=row.get("tokens_per_second"),
+            answer_tokens_per_second=row.get("answer_tokens_per_second"),
         )
 
     def phase_finished(self, name: str, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""How training steps are computed: what costs time and memory, and moves results by rounding only."""
+"""How training steps are computed: time and memory, while results move by rounding only."""
 
 from typing import Literal
 
@@ -14,8 +14,10 @@ _LOSS_MEMORY_MIB = {"cpu": 32, "cuda": 1024}
 
 
 class ComputeConfig(Section):
-    """How training steps are computed. Answers and scores are computed in the weights' own
-    dtype."""
+    """How training steps are computed.
+
+    Answers and scores are always computed in the weights' own dtype.
+    """
 
     autocast: bool = False
     """Compute the forward passes of training in bfloat16 wherever PyTorch's autocast does; weights

@@ -61,7 +61,7 @@ class SamlConfig(Section):
     """Steps per round that the DPM's shared part takes alone on a device's text before SAML."""
     weight: float = Field(1.0, ge=0)
     """lambda: weight of the divergence, added to cross-entropy."""
-    ramp_fraction: float = Field(0.5, ge=0, le=1)
+    ramp_fraction: float = Field(0.0, ge=0, le=1)
     """Part of all planned steps over which lambda rises from 0 to `weight`."""
     temperature: float = Field(1.0, gt=0)
     """tau."""
@@ -70,6 +70,9 @@ class SamlConfig(Section):
     gate: Literal["none", "sample", "chunk"] = "sample"
     """Learn from the peer everywhere, or only in samples (chunks) where it has fewer nats per
     byte."""
+    fresh_passes: float = Field(2.0, ge=0)
+    """How often a model may have seen its text and still be judged by it. After n passes a shut
+    gate lets through 1 - fresh_passes / n: a low cost of known text is memory, not knowledge."""
     chunk_event: bool = False
     """Make the whole chunk an outcome of its own where chunks are not one-to-one."""
     server_proxy: Literal["train", "freeze"] = "freeze"

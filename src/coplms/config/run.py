@@ -41,6 +41,7 @@ class RunConfig(Section):
     zoo: ZooConfig | None = None
     """Recipe of the `mini/...` models; absent: none may be used."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """What weights are held in; adapters are always float32."""
     device: str = Field("auto", pattern=DEVICE_PATTERN)
     """Where models run; `auto` takes CUDA where there is one."""
     threads: int | None = Field(None, ge=1)

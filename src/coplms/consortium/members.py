@@ -9,7 +9,7 @@ from coplms.data.members import MemberData
 from coplms.models.adapters import activate
 from coplms.models.load import vocab_size
 from coplms.training.learner import Learner
-from coplms.training.saml import Pairing, pair
+from coplms.training.pair import Pairing, pair
 
 SHARED = "shared"
 """The DPM's part that travels; a LoRA adapter of this name, or all weights."""

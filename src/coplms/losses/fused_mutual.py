@@ -60,21 +60,21 @@ def fused_mutual_loss(
         for side in sides:
             side.pass_others()
         for group in groups:
-            _pass_group(sides, samples, group, exchange.gate if is_active else None)
+            _pass_group(sides, samples, group, exchange if is_active else None)
         for side in sides:
             side.pass_events()
     return _results(sides)
 
 
-def _pass_group(sides: _Sides, samples: Tensor, group: Group, gate: str | None) -> None:
+def _pass_group(sides: _Sides, samples: Tensor, group: Group, exchange: Exchange | None) -> None:
     """The costs of all chunks of a group, then the gates, then what each side learns."""
-    held: list[_Blocks | None] = []
-    if group.is_held or gate == "sample":
-        for span in group.spans:
+    held: list[_Blocks | None] = [None] * len(group.spans)
+    if group.is_held or exchange is not None:
+        for number, span in enumerate(group.spans):
             blocks = _predict(sides, span)
-            held.append(blocks if group.is_held else None)
+            held[number] = blocks if group.is_held else None
     start, stop = group.spans[0].start, group.spans[-1].stop
-    gates = _gates(sides, samples, slice(start, stop), gate) if gate else None
+    gates = _gates(sides, samples, slice(start, stop), exchange) if exchange else None
     for number, span in enumerate(group.spans):
         blocks = held[number] or _predict(sides, span)
         held[number] = None
@@ -90,9 +90,11 @@ def _predict(sides: _Sides, span: Span) -> _Blocks:
     return sides[0].predict(span), sides[1].predict(span)
 
 
-def _gates(sides: _Sides, samples: Tensor, chunks: slice, gate: str) -> tuple[Tensor, Tensor]:
+def _gates(
+    sides: _Sides, samples: Tensor, chunks: slice, exchange: Exchange
+) -> tuple[Tensor, Tensor]:
     left, right = sides[0].costs(chunks), sides[1].costs(chunks)
-    on_left, on_right = open_gates(left, right.to(left.device), samples[chunks], gate)
+    on_left, on_right = open_gates(left, right.to(left.device), samples[chunks], exchange)
     return on_left, on_right.to(right.device)
 
 

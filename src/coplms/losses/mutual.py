@@ -25,6 +25,7 @@ class Exchange:
         divergence: Seen from the learner.
         gate: Learn everywhere, or where the peer has fewer nats over the same bytes.
         chunk_event: Whether a chunk is an outcome of its own.
+        leaks: What a shut gate lets through to the left and to the right side, 0 to 1.
     """
 
     weight: float
@@ -32,6 +33,7 @@ class Exchange:
     divergence: Divergence = "forward_kl"
     gate: str = "sample"
     chunk_event: bool = False
+    leaks: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,9 @@ class MutualLoss:
         right: Of the right side.
         left_ce: Mean nats per answer token.
         right_ce: Mean nats per answer token.
-        left_kl: Mean nats per chunk where the gate is open, shut ones counting 0.
+        left_kl: Mean nats per chunk, each counting as far as its gate is open.
         right_kl: Likewise.
-        left_open: Part of the chunks where the left side learns from the right.
+        left_open: How far the left side's gates are open, on average.
         right_open: Likewise.
     """
 
@@ -134,7 +136,7 @@ def mutual_loss(
     q = _outcomes(right, right_nll, num_classes, is_chunk, exchange)
     left_cost = chunk_sums(left_nll.detach(), left.first, left.count)
     right_cost = chunk_sums(right_nll.detach(), right.first, right.count)
-    left_open, right_open = open_gates(left_cost, right_cost, samples, exchange.gate)
+    left_open, right_open = open_gates(left_cost, right_cost, samples, exchange)
     left_kl = (left_open * divergence(p, q, exchange.divergence)).sum() / totals.chunks
     right_kl = (right_open * divergence(q, p, exchange.divergence)).sum() / totals.chunks
     scale = exchange.weight * exchange.temperature**2
@@ -151,25 +153,27 @@ def mutual_loss(
 
 
 def open_gates(
-    left_cost: Tensor, right_cost: Tensor, samples: Tensor, gate: str
+    left_cost: Tensor, right_cost: Tensor, samples: Tensor, exchange: Exchange
 ) -> tuple[Tensor, Tensor]:
-    """1 for every chunk where the left (the right) side learns from the other, else 0.
+    """How far the left (the right) side learns from the other, for every chunk: 1, or its leak.
 
     Args:
         left_cost: Nats that every chunk costs the left side, `[chunks]`.
         right_cost: Likewise.
         samples: The text of every chunk, `[chunks]`; whole texts only.
-        gate: `none`, `sample` or `chunk`. Equally good models leave it shut.
+        exchange: The gate and its leaks. Equally good models leave a gate shut.
 
-    >>> open_gates(torch.tensor([1.0, 5.0]), torch.tensor([2.0, 3.0]), torch.zeros(2), "chunk")
-    (tensor([0., 1.]), tensor([1., 0.]))
+    >>> chunk_gate = Exchange(1.0, gate="chunk", leaks=(0.0, 0.5))
+    >>> open_gates(torch.tensor([1.0, 5.0]), torch.tensor([2.0, 3.0]), torch.zeros(2), chunk_gate)
+    (tensor([0., 1.]), tensor([1.0000, 0.5000]))
     """
-    if gate == "none":
+    if exchange.gate == "none":
         return torch.ones_like(left_cost), torch.ones_like(left_cost)
-    if gate == "sample":
+    if exchange.gate == "sample":
         left_cost, right_cost = _sample_sums(left_cost, samples), _sample_sums(right_cost, samples)
     dtype = left_cost.dtype
-    return (right_cost < left_cost).to(dtype), (left_cost < right_cost).to(dtype)
+    left, right = (right_cost < left_cost).to(dtype), (left_cost < right_cost).to(dtype)
+    return left.clamp_min(exchange.leaks[0]), right.clamp_min(exchange.leaks[1])
 
 
 def chunk_sums(values: Tensor, first: Tensor, count: Tensor) -> Tensor:

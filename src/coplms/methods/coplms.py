@@ -27,9 +27,11 @@ from coplms.data.example import Example
 from coplms.evaluation.generate import generate_answers
 from coplms.losses.mutual import Exchange
 from coplms.training.learner import Learner
+from coplms.training.pair import Pairing
+from coplms.training.part import Part
 from coplms.training.phases import Phase, mutual_learn, tune
 from coplms.training.pools import Pool
-from coplms.training.saml import Pairing, exchange_of
+from coplms.training.saml import exchange_of
 from coplms.training.sft import nats_per_byte
 
 
@@ -79,7 +81,7 @@ class CoPLMs:
                 (shared, own),
                 [Pool(text, batch)],
                 self.config.saml.steps,
-                lambda: self._exchange(device.slm),
+                lambda: self._exchange((shared, own), len(text)),
                 self.optimizer,
                 phase,
             )
@@ -105,7 +107,7 @@ class CoPLMs:
                 (proxy, own),
                 [Pool(server.data.train, self.optimizer.batch_size)],
                 self.config.saml.server_steps,
-                lambda: self._exchange(server.llm),
+                lambda: self._exchange((proxy, own), len(server.data.train)),
                 self.optimizer,
                 phase,
             )
@@ -144,9 +146,15 @@ class CoPLMs:
         label = Label(round_number, server.name, "transfer")
         journal.phase(label, transfer, [server.llm.parts[OWN]])
 
-    def _exchange(self, learner: Learner) -> Exchange:
-        part = learner.parts[OWN]
-        return exchange_of(self.config.saml, part.steps_taken / max(1, part.planned_steps))
+    def _exchange(self, parts: tuple[Part | None, Part], num_examples: int) -> Exchange:
+        """The exchange of the coming step between two parts (left, right) on so much text."""
+        own = parts[1]
+        left, right = (
+            0.0 if part is None else part.steps_taken * self.optimizer.batch_size / num_examples
+            for part in parts
+        )
+        progress = own.steps_taken / max(1, own.planned_steps)
+        return exchange_of(self.config.saml, progress, (left, right))
 
     def _transfer(
         self,
@@ -163,13 +171,14 @@ class CoPLMs:
         better = self._is_better(proxy, learner, dev or own_text)
         answered = self._answered(proxy, learner, inputs) if better else []
         taken = round(self.config.transfer.share * batch) if answered else 0
-        exchange = replace(exchange_of(self.config.saml, 1.0), weight=self.config.transfer.weight)
+        parts = (None, learner.parts[OWN])
+        num_examples, weight = len(own_text) + len(answered), self.config.transfer.weight
         metrics = mutual_learn(
             pairing,
-            (None, learner.parts[OWN]),
+            parts,
             [Pool(own_text, batch - taken), Pool(answered, taken)],
             steps,
-            lambda: exchange,
+            lambda: replace(self._exchange(parts, num_examples), weight=weight),
             self.optimizer,
             phase,
         )

@@ -18,6 +18,7 @@ from transformers import (
 )
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+from coplms.config.compute import DEVICE_PATTERN
 from coplms.errors import ModelError
 from coplms.models.language_model import LanguageModel
 
@@ -26,27 +27,38 @@ _FORMS = (
     "Write a local folder in Hugging Face format, a hub name such as 'organisation/name', "
     "or 'mini/NAME' for a model of the `zoo:` section."
 )
-_LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
+LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
+"""What reading a model's files may raise."""
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` stands for on this machine.
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` stands for; `cuda` is the first GPU.
 
     Raises:
         ModelError: If the text is none of these, or names a CUDA device that is absent.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+    if not re.fullmatch(DEVICE_PATTERN, device):
         raise ModelError(f"device is '{device}'. Write 'auto', 'cpu', 'cuda' or 'cuda:N'.")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
-        return torch.device("cuda" if count else "cpu")
+        return torch.device("cuda", 0) if count else torch.device("cpu")
     resolved = torch.device(device)
-    if resolved.type == "cuda" and (resolved.index or 0) >= count:
+    if resolved.type == "cpu":
+        return resolved
+    index = resolved.index or 0
+    if index >= count:
         raise ModelError(
             f"device is '{device}', and PyTorch sees {count} CUDA devices here. "
             "Write 'cpu' or 'auto', or install a PyTorch that knows this machine's GPU."
         )
-    return resolved
+    return torch.device("cuda", index)
+
+
+def device_name(device: torch.device) -> str:
+    """`cpu`, or a GPU with what it is called: `cuda:0 (NVIDIA H100 80GB HBM3)`."""
+    if device.type == "cpu":
+        return "cpu"
+    return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
 def load_model(
@@ -54,8 +66,9 @@ def load_model(
 ) -> LanguageModel:
     """The model at `path` with its tokenizer, in evaluation mode on `device`.
 
-    Attention runs in PyTorch's fused kernel where the architecture supports it. A tokenizer
-    without padding token pads with its EOS token.
+    Attention runs in PyTorch's `scaled_dot_product_attention` where transformers knows how to for
+    the architecture, else (BLOOM, Gemma 2) in single operators. A tokenizer without padding token
+    pads with its EOS token.
 
     Args:
         name: What messages and reports will call the model.
@@ -67,19 +80,19 @@ def load_model(
         ModelError: If nothing can be loaded from `path`, weights are missing there, the
             tokenizer is not a fast one or has no EOS token, or it does not fit the network.
     """
-    _check_path(name, path)
+    check_path(name, path)
     try:
-        tokenizer = _load_tokenizer(path)
+        tokenizer = load_tokenizer(path)
         network, absent = _load_network(path, getattr(torch, dtype))
-    except _LOADING_ERRORS as error:
-        raise ModelError(_loading_failed(name, path, error)) from error
+    except LOADING_ERRORS as error:
+        raise ModelError(loading_failed(name, path, error)) from error
     if absent:
         raise ModelError(
             f"model '{name}': {path} has no weights for {absent[0]} "
             f"({len(absent)} tensors are missing). It is not a whole causal language model; "
             "save it with its output head."
         )
-    _prepare_tokenizer(name, path, tokenizer, _rows(network))
+    prepare_tokenizer(name, path, tokenizer, _rows(network))
     nn.Module.to(network, device).train(False)
     return LanguageModel(name=name, network=network, tokenizer=tokenizer, path=path)
 
@@ -104,7 +117,12 @@ def check_same_tokenizer(llm: LanguageModel, dpm: LanguageModel) -> None:
         )
 
 
-def _check_path(name: str, path: str) -> None:
+def check_path(name: str, path: str) -> None:
+    """Refuses what is neither a model's folder nor like a hub name.
+
+    Raises:
+        ModelError: Saying what would be one.
+    """
     folder = Path(path)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -116,7 +134,7 @@ def _check_path(name: str, path: str) -> None:
         raise ModelError(f"model '{name}': there is no folder '{path}'. {_FORMS}")
 
 
-def _load_tokenizer(path: str) -> PreTrainedTokenizerFast:
+def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
     """The tokenizer as its tokenizer.json says.
 
     `AutoTokenizer` alone would rebuild some architectures' tokenizers (Qwen2) by their own rules,
@@ -136,7 +154,8 @@ def _load_network(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, list[
     return network, sorted(report["missing_keys"])
 
 
-def _loading_failed(name: str, path: str, error: Exception) -> str:
+def loading_failed(name: str, path: str, error: Exception) -> str:
+    """The message for one of `LOADING_ERRORS`, with a remedy."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if Path(path).is_dir():
         return f"model '{name}': the folder {path} cannot be loaded: {reason}"
@@ -152,7 +171,18 @@ def _loading_failed(name: str, path: str, error: Exception) -> str:
     )
 
 
-def _prepare_tokenizer(name: str, path: str, tokenizer: PreTrainedTokenizerFast, rows: int) -> None:
+def prepare_tokenizer(name: str, path: str, tokenizer: PreTrainedTokenizerFast, rows: int) -> None:
+    """Gives the tokenizer a padding token, or refuses it.
+
+    Args:
+        name: The model's, for messages.
+        path: The model's, for messages.
+        tokenizer: Is changed in place.
+        rows: Tokens that the network has embeddings for.
+
+    Raises:
+        ModelError: If it is not a fast one, has no EOS token, or is another model's.
+    """
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"model '{name}': {path} has only the slow tokenizer {type(tokenizer).__name__}, and "

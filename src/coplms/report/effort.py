@@ -16,6 +16,7 @@ from coplms.report.curves import loss_curves, planned_rounds
 from coplms.report.markup import Html, element, header, join, row, table
 from coplms.report.plots import loss_plot, time_plot, traffic_plot
 from coplms.report.scores import DASH, figure, legend
+from coplms.report.speed import SpeedRow, speed_rows
 from coplms.report.tables import member_names
 
 _MAX_LOSS_PLOTS = 12
@@ -81,6 +82,7 @@ def time_section(history: RunHistory) -> Html:
             legend([found.kind for found in rows]),
             element("div", picture, class_="plots"),
             _time_table(rows, members),
+            _speed_table(speed_rows(history)),
         ]
     )
 
@@ -151,6 +153,36 @@ def _time_table(rows: Sequence[TimeRow], members: Sequence[str]) -> Html:
         class_="total",
     )
     return table("Time by member and kind of phase", head, element("tbody", *body, total))
+
+
+def _speed_table(rows: Sequence[SpeedRow]) -> Html:
+    """Tokens of a second and padding; nothing where no speed was logged."""
+    if not rows:
+        return Html()
+    names = ["Phase", "Tokens/s", "Answer tokens/s", "Padding"]
+    body = [
+        row(
+            header(found.kind, "row"),
+            _count(found.tokens),
+            _count(found.answer_tokens),
+            DASH if found.padding is None else f"{100 * found.padding:.0f} %",
+        )
+        for found in rows
+    ]
+    hint = (
+        "Tokens are those that the models read, of both models where two learn from each other; "
+        "answer tokens those that the loss counts. Padding is in neither."
+    )
+    found = table(
+        "Training speed, mean of all members",
+        element("tr", *(header(name) for name in names)),
+        element("tbody", *body),
+    )
+    return join([found, element("p", hint, class_="hint")])
+
+
+def _count(value: float | None) -> str:
+    return DASH if value is None else f"{value:,.0f}"
 
 
 def _size(num_bytes: int | None) -> str:

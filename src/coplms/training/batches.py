@@ -1,6 +1,6 @@
-"""Seeded, length-bucketed batches, and the tensors that a step needs."""
+"""The tensors that a step needs of its examples."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from coplms.alignment.places import Chunks
 from coplms.training.encoding import EncodedExample
-
-BUCKET_BATCHES = 16
-"""Batches whose examples are sorted by length together, so that padding stays small."""
+from coplms.training.pair_encoding import PairedExample
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +24,9 @@ class Batch:
         targets: The answer tokens, `[rows]`.
         samples: The sequence that each answer token belongs to, `[rows]`.
         ends: Byte places of the answer tokens, `[rows]`.
+        tokens: Tokens that are read, padding not counted.
+        answer_tokens: Tokens that are predicted.
+        places: Tokens and padding.
     """
 
     input_ids: Tensor
@@ -33,6 +35,32 @@ class Batch:
     targets: Tensor
     samples: NDArray[np.int64]
     ends: NDArray[np.int64]
+    tokens: int = 0
+    answer_tokens: int = 0
+    places: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class PairedBatch:
+    """The same texts for two models.
+
+    Attributes:
+        left: For the left model, on its device.
+        right: For the right model, on its device.
+        chunks: Where the answers meet; indices count each batch's answer tokens.
+    """
+
+    left: Batch
+    right: Batch
+    chunks: Chunks
+
+
+def on_device(array: NDArray[np.int64], device: torch.device) -> Tensor:
+    """The numbers on a device; the host does not wait for a GPU to take them."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def collate(examples: Sequence[EncodedExample], pad: int, device: torch.device) -> Batch:
@@ -50,52 +78,54 @@ def collate(examples: Sequence[EncodedExample], pad: int, device: torch.device) 
         targets.append(np.asarray(example.answer, dtype=np.int64))
         samples.append(np.full(len(example.answer), index, dtype=np.int64))
     return Batch(
-        input_ids=torch.from_numpy(input_ids).to(device),
-        attention_mask=torch.from_numpy(mask).to(device),
-        rows=torch.from_numpy(np.concatenate(rows)).to(device),
-        targets=torch.from_numpy(np.concatenate(targets)).to(device),
+        input_ids=on_device(input_ids, device),
+        attention_mask=on_device(mask, device),
+        rows=on_device(np.concatenate(rows), device),
+        targets=on_device(np.concatenate(targets), device),
         samples=np.concatenate(samples),
         ends=np.concatenate([example.ends for example in examples]),
+        tokens=sum(len(example) - 1 for example in examples),
+        answer_tokens=sum(len(example.answer) for example in examples),
+        places=input_ids.size,
     )
 
 
-def batch_indices(
-    pools: Sequence[Sequence[int]], counts: Sequence[int], steps: int, seed: int
-) -> Iterator[list[tuple[int, int]]]:
-    """Which examples each step sees: `counts[p]` of pool p, each pool in shuffled epochs.
+def collate_pair(
+    pairs: Sequence[PairedExample],
+    pads: tuple[int, int],
+    devices: tuple[torch.device, torch.device],
+) -> PairedBatch:
+    """The tensors of both models' batches, and the chunks in which their answers meet.
 
     Args:
-        pools: For each pool, the lengths of its examples in tokens.
-        counts: For each pool, examples per batch.
-        steps: Number of batches.
-        seed: Decides the order.
-
-    Yields:
-        Pairs of pool and index in it. Examples of similar length come together.
-
-    Raises:
-        ValueError: If a pool is empty.
-
-    >>> list(batch_indices([[5, 5], [9]], [1, 1], steps=2, seed=0))
-    [[(0, 0), (1, 0)], [(0, 1), (1, 0)]]
+        pairs: At least one.
+        pads: The left and the right model's padding token.
+        devices: Where the left and the right batch go.
     """
-    if not all(len(pool) for pool in pools):
-        raise ValueError("a pool without examples cannot be drawn from")
-    generator = np.random.default_rng(seed)
-    streams = [_epochs(len(pool), generator) for pool in pools]
-    for done in range(0, steps, BUCKET_BATCHES):
-        width = min(BUCKET_BATCHES, steps - done)
-        columns: list[list[list[tuple[int, int]]]] = []
-        for number, (pool, count) in enumerate(zip(pools, counts, strict=True)):
-            drawn = [next(streams[number]) for _ in range(width * count)]
-            drawn.sort(key=lambda index, pool=pool: pool[index])  # type: ignore[misc]
-            columns.append(
-                [[(number, i) for i in drawn[b * count : (b + 1) * count]] for b in range(width)]
-            )
-        for batch in generator.permutation(width):
-            yield [pair for column in columns for pair in column[batch]]
+    left = [pair.left for pair in pairs]
+    right = [pair.right for pair in pairs]
+    return PairedBatch(
+        left=collate(left, pads[0], devices[0]),
+        right=collate(right, pads[1], devices[1]),
+        chunks=_joined([pair.chunks for pair in pairs], _first_rows(left), _first_rows(right)),
+    )
 
 
-def _epochs(size: int, generator: np.random.Generator) -> Iterator[int]:
-    while True:
-        yield from (int(index) for index in generator.permutation(size))
+def _first_rows(examples: Sequence[EncodedExample]) -> NDArray[np.int64]:
+    """Index of each example's first answer token among all of them."""
+    counts = np.array([len(example.answer) for example in examples], dtype=np.int64)
+    return np.cumsum(counts) - counts
+
+
+def _joined(
+    parts: Sequence[Chunks], left_first: NDArray[np.int64], right_first: NDArray[np.int64]
+) -> Chunks:
+    """The chunks of all examples, where each example's tokens begin at the given indices."""
+    sample = np.repeat(np.arange(len(parts)), [len(part.sample) for part in parts])
+    return Chunks(
+        sample=sample,
+        left_first=np.concatenate([part.left_first for part in parts]) + left_first[sample],
+        left_count=np.concatenate([part.left_count for part in parts]),
+        right_first=np.concatenate([part.right_first for part in parts]) + right_first[sample],
+        right_count=np.concatenate([part.right_count for part in parts]),
+    )

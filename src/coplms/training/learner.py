@@ -1,13 +1,17 @@
-"""A language model in training, and the rows of its predictions that count."""
+"""A language model in training."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
-from torch import Tensor
 
+from coplms.config.compute import ComputeConfig
+from coplms.errors import ModelError
+from coplms.losses.plan import WIDEST, WIDEST_ON_CPU, BlockSizes
 from coplms.models.language_model import LanguageModel
-from coplms.training.batches import Batch
+from coplms.models.load import vocab_size
 from coplms.training.encoding import Encoder
+from coplms.training.head import HeadForm, read_head
 from coplms.training.part import Part
 
 
@@ -20,12 +24,14 @@ class Learner:
         encoder: Examples in the model's tokens.
         parts: `own` for an LLM or SLM; `shared` and `domain` for a DPM.
         shared_is_adapter: Whether a DPM's shared part is LoRA (else it is all its weights).
+        compute: How its steps are computed.
     """
 
     model: LanguageModel
     encoder: Encoder
     parts: dict[str, Part] = field(default_factory=dict)
     shared_is_adapter: bool = False
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     @property
     def pad(self) -> int:
@@ -37,25 +43,39 @@ class Learner:
         """The token that ends an answer."""
         return int(self.model.tokenizer.eos_token_id)
 
+    @cached_property
+    def head(self) -> HeadForm | None:
+        """What a fused loss needs to know of the output head; None for the plain way.
 
-def row_logits(model: LanguageModel, batch: Batch) -> Tensor:
-    """Logits of the batch's answer rows, `[rows, vocabulary]`.
+        Raises:
+            ModelError: If the fused way is asked for and the head is of an unknown form.
+        """
+        if self.compute.loss == "plain":
+            return None
+        form = read_head(self.model)
+        if form is None and self.compute.loss == "fused":
+            network = type(self.model.network).__name__
+            raise ModelError(
+                f"model '{self.model.name}': the output head of {network} is of a form that the "
+                "fused loss does not know (linear, with LoRA or bias, a factor and a cap). Write "
+                "compute.loss: auto, which takes the plain way for this model"
+            )
+        return form
 
-    The rows are selected from the hidden states before the output head, by a hook on the head, so
-    whatever an architecture does to its logits afterwards (scaling, soft-capping) still happens,
-    and `[batch, sequence, vocabulary]` never exists.
-    """
-    head: torch.nn.Module = model.network.get_output_embeddings()  # type: ignore[no-untyped-call]
+    def block_sizes(self, peer_vocab_size: int, num_classes: int) -> BlockSizes:
+        """Blocks of a fused loss that stay within the memory.
 
-    def select(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (inputs[0].flatten(0, 1)[batch.rows], *inputs[1:])
-
-    hook = head.register_forward_pre_hook(select)
-    try:
-        output = model.network(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+        Args:
+            peer_vocab_size: Columns of the other model's logits; 0 where there is none.
+            num_classes: Common classes.
+        """
+        device = self.model.device
+        item = 8 if self.model.network.dtype == torch.float64 else 4
+        vocab_sizes = (vocab_size(self.model), peer_vocab_size)
+        return BlockSizes.within(
+            self.compute.loss_memory_bytes(device.type),
+            vocab_sizes,
+            num_classes,
+            item,
+            WIDEST_ON_CPU if device.type == "cpu" else WIDEST,
         )
-    finally:
-        hook.remove()
-    logits: Tensor = output.logits
-    return logits

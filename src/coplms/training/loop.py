@@ -15,23 +15,64 @@ LOG_EVERY = 10
 
 @dataclass(frozen=True, eq=False)
 class StepLoss:
-    """What a step's loss function returns.
+    """What a step's loss function returns; of a piece of a batch, its share.
 
     Attributes:
         total: Scalar with a graph.
         metrics: Detached scalars by name, averaged over the logging interval.
-        tokens: Tokens that went through a model, padding included.
-        weight: Share of the whole batch's answer tokens, when a batch comes in pieces.
+        tokens: Tokens that the models read, padding not counted.
+        answer_tokens: Tokens that were predicted and count in the loss.
+        places: Tokens and padding that went through the models.
     """
 
     total: Tensor
     metrics: dict[str, Tensor]
     tokens: int
-    weight: float = 1.0
+    answer_tokens: int
+    places: int
 
 
 Log = Callable[[dict[str, float]], None]
-"""Takes `step`, `steps`, `tokens_per_second` and the averaged metrics."""
+"""Takes `step`, `steps`, the interval's speed and padding (`Interval.speed`), and its averaged
+metrics."""
+
+
+class Interval:
+    """The steps since metrics were logged last: sums on the device, and counts."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+        self._tokens = self._answer_tokens = self._places = 0
+
+    def add(self, loss: StepLoss) -> None:
+        """Take in a step, or a piece of one; nothing waits for the device."""
+        self._tokens += loss.tokens
+        self._answer_tokens += loss.answer_tokens
+        self._places += loss.places
+        for name, value in loss.metrics.items():
+            self._sums[name] = self._sums.get(name, 0) + value
+
+    def end_step(self) -> None:
+        """Count a step."""
+        self._steps += 1
+
+    def metrics(self) -> dict[str, float]:
+        """Means over the steps; waits until the device has computed them."""
+        return {name: float(value) / self._steps for name, value in self._sums.items()}
+
+    def speed(self) -> dict[str, float]:
+        """Tokens per second, read and predicted; and padding as part of all places, 0 to 1.
+
+        To be asked after `metrics`, or what the device still has to do counts as done.
+        """
+        seconds = time.perf_counter() - self._started
+        return {
+            "tokens_per_second": self._tokens / seconds,
+            "answer_tokens_per_second": self._answer_tokens / seconds,
+            "padding": 1 - self._tokens / self._places if self._places else 0.0,
+        }
 
 
 @contextmanager
@@ -58,26 +99,23 @@ def optimize(
 
     Args:
         parts: What learns; one backward pass serves all of them.
-        pieces_of_steps: For each step the pieces of its batch (gradient accumulation).
+        pieces_of_steps: For each step the pieces of its batch (gradient accumulation), whose
+            losses and metrics add up to the batch's.
         steps: How many steps will come.
         log: Called every `LOG_EVERY` steps and at the last.
     """
-    gathered: dict[str, Tensor] = {}
-    count, tokens, started = 0, 0, time.perf_counter()
+    interval = Interval()
     latest: dict[str, float] = {}
     for number, pieces in enumerate(pieces_of_steps, start=1):
         for piece in pieces:
             loss = piece()
-            autograd.backward(loss.total * loss.weight)
-            tokens += loss.tokens
-            for name, value in loss.metrics.items():
-                gathered[name] = gathered.get(name, 0) + value * loss.weight
+            autograd.backward(loss.total)
+            interval.add(loss)
         for part in parts:
             part.step()
-        count += 1
+        interval.end_step()
         if number % LOG_EVERY == 0 or number == steps:
-            seconds = time.perf_counter() - started
-            latest = {name: float(value) / count for name, value in gathered.items()}
-            log({"step": number, "steps": steps, "tokens_per_second": tokens / seconds, **latest})
-            gathered, count, tokens, started = {}, 0, 0, time.perf_counter()
+            latest = interval.metrics()
+            log({"step": number, "steps": steps, **interval.speed(), **latest})
+            interval = Interval()
     return latest

@@ -1,25 +1,25 @@
 """Whole phases of training: so many steps of one kind on some pools of text."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import ParamSpec
+from itertools import chain
 
 import torch
 
 from coplms.config.method import DistillConfig, OptimizerConfig
 from coplms.losses.mutual import Exchange
-from coplms.models.language_model import LanguageModel
 from coplms.training.distill import distill_step
 from coplms.training.learner import Learner
 from coplms.training.loop import Log, StepLoss, optimize, training
+from coplms.training.mode import in_step_mode, training_mode
+from coplms.training.pair import Pairing
+from coplms.training.pair_encoding import totals_of
 from coplms.training.part import Part
 from coplms.training.pools import Pool, draw
-from coplms.training.saml import Pairing, mutual_step
+from coplms.training.saml import mutual_step
 from coplms.training.sft import sft_step
 
-P = ParamSpec("P")
 Steps = Iterator[list[Callable[[], StepLoss]]]
 
 
@@ -47,12 +47,13 @@ def tune(
     """Train one part by cross-entropy on answers; the model's other parts stay as they are."""
 
     def batches() -> Steps:
-        for step in draw([learner], pools, steps, phase.seed, optimizer.accumulation):
+        for step in draw(learner.encoder, pools, steps, phase.seed, optimizer.accumulation):
+            rows = sum(len(example.answer) for piece in step for example in piece)
             yield [
-                partial(_weighted, weight, sft_step, learner, views[0]) for views, weight in step
+                in_step_mode([learner], partial(sft_step, learner, piece, rows)) for piece in step
             ]
 
-    with training([part], list(learner.parts.values())), _training_mode(learner.model):
+    with training([part], list(learner.parts.values())), training_mode([learner], [learner]):
         return optimize([part], batches(), steps, phase.log)
 
 
@@ -82,56 +83,39 @@ def mutual_learn(
     frozen = [part for learner in both for part in learner.parts.values()]
 
     def batches() -> Steps:
-        for step in draw(both, pools, steps, phase.seed, optimizer.accumulation):
+        for step in draw(pairing.encoder, pools, steps, phase.seed, optimizer.accumulation):
             exchange = exchange_at()
+            totals = totals_of(chain(*step))
             yield [
-                partial(
-                    _weighted, weight, mutual_step, pairing, (views[0], views[1]), exchange, learns
-                )
-                for views, weight in step
+                in_step_mode(both, partial(mutual_step, pairing, piece, exchange, learns, totals))
+                for piece in step
             ]
 
-    with (
-        training(trained, frozen),
-        _training_mode(*(side.model for side, on in zip(both, learns, strict=True) if on)),
-    ):
+    learning = [learner for learner, on in zip(both, learns, strict=True) if on]
+    with training(trained, frozen), training_mode(both, learning):
         return optimize(trained, batches(), steps, phase.log)
 
 
 def distill(
-    teacher: LanguageModel,
-    student: LanguageModel,
-    part: Part,
-    blocks: torch.Tensor,
-    config: DistillConfig,
-    phase: Phase,
+    pairing: Pairing, part: Part, blocks: torch.Tensor, config: DistillConfig, phase: Phase
 ) -> dict[str, float]:
-    """Train the whole DPM to predict as the LLM does, on full blocks of the server's text."""
+    """Train the whole DPM to predict as the LLM does, on full blocks of the server's text.
+
+    Args:
+        pairing: The LLM (left) and the DPM (right).
+        part: The DPM's weights.
+        blocks: Token ids on the CPU, `[blocks, tokens]`.
+        config: Steps, batch and temperature.
+        phase: Seed and log.
+    """
     generator = torch.Generator().manual_seed(phase.seed)
+    both = [pairing.left, pairing.right]
 
     def batches() -> Steps:
         for _ in range(config.steps):
             chosen = torch.randint(len(blocks), (config.batch_size,), generator=generator)
-            batch = blocks[chosen].to(student.device)
-            yield [partial(distill_step, teacher, student, batch, config.temperature)]
+            step = partial(distill_step, pairing, blocks[chosen], config.temperature)
+            yield [in_step_mode(both, step)]
 
-    with training([part]), _training_mode(student):
+    with training([part]), training_mode(both, [pairing.right]):
         return optimize([part], batches(), config.steps, phase.log)
-
-
-def _weighted(
-    weight: float, step: Callable[P, StepLoss], *args: P.args, **kwargs: P.kwargs
-) -> StepLoss:
-    return replace(step(*args, **kwargs), weight=weight)
-
-
-@contextmanager
-def _training_mode(*models: LanguageModel) -> Iterator[None]:
-    """Dropout on for these models while the block runs."""
-    for model in models:
-        model.network.train(True)
-    try:
-        yield
-    finally:
-        for model in models:
-            model.network.train(False)

@@ -1,12 +1,24 @@
 """What a phase trains on: pools of examples, and how much of each batch comes from which."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
 
 from coplms.data.example import Example
-from coplms.training.batches import batch_indices
-from coplms.training.encoding import EncodedExample
-from coplms.training.learner import Learner
+from coplms.training.buckets import batch_indices
+
+
+class Encoded(Protocol):
+    """An example in the tokens of one model or of several."""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens for each model."""
+
+
+E = TypeVar("E", bound=Encoded)
 
 
 @dataclass(frozen=True)
@@ -15,7 +27,8 @@ class Pool:
 
     Attributes:
         examples: At least one.
-        count: Examples of each batch that come from here.
+        count: Examples per batch that come from here, on average over a window of batches
+            (`training.buckets`).
     """
 
     examples: Sequence[Example]
@@ -23,32 +36,27 @@ class Pool:
 
 
 def draw(
-    learners: Sequence[Learner], pools: Sequence[Pool], steps: int, seed: int, pieces: int
-) -> Iterator[list[tuple[list[list[EncodedExample]], float]]]:
-    """For each step the pieces of its batch, in every learner's tokens, with their weights.
+    encode: Callable[[Sequence[Example]], Sequence[E]],
+    pools: Sequence[Pool],
+    steps: int,
+    seed: int,
+    pieces: int,
+) -> Iterator[list[list[E]]]:
+    """For each step the pieces of its batch, encoded.
 
     Args:
-        learners: Who reads the batch; the first one's lengths decide the buckets.
+        encode: An `Encoder` for one model, a `PairEncoder` for two; asked once for each pool.
         pools: Where the batch comes from; those with a count of 0 are left out.
         steps: Number of batches.
         seed: Decides the order.
-        pieces: Parts that a batch is divided into.
-
-    Yields:
-        Pieces `(encoded[learner][example], weight)`: the weight is the piece's share of the
-        batch's answer tokens for the first learner, so that the pieces' mean losses add up to
-        the batch's.
+        pieces: Parts that a batch is divided into. Losses are means over the whole batch: divide a
+            piece's sums by what all pieces have together (`pair_encoding.totals_of`).
     """
     used = [pool for pool in pools if pool.count]
-    encoded = [[learner.encoder(pool.examples) for pool in used] for learner in learners]
-    lengths = [[len(example) for example in pool] for pool in encoded[0]]
+    encoded = [encode(pool.examples) for pool in used]
+    lengths = [np.array([example.lengths for example in pool]) for pool in encoded]
     counts = [pool.count for pool in used]
     for batch in batch_indices(lengths, counts, steps, seed):
-        total = sum(len(encoded[0][pool][index].answer) for pool, index in batch)
-        size = -(-len(batch) // pieces)
-        step = []
-        for start in range(0, len(batch), size):
-            chosen = batch[start : start + size]
-            views = [[view[pool][index] for pool, index in chosen] for view in encoded]
-            step.append((views, sum(len(example.answer) for example in views[0]) / total))
-        yield step
+        chosen = [encoded[pool][index] for pool, index in batch]
+        size = -(-len(chosen) // pieces)
+        yield [chosen[start : start + size] for start in range(0, len(chosen), size)]

@@ -7,26 +7,28 @@ over common classes at the first row of each common chunk.
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from coplms.alignment.classes import ClassMap
-from coplms.alignment.places import align
 from coplms.config.method import SamlConfig
-from coplms.losses.mutual import Exchange, MutualLoss, Side, mutual_loss
-from coplms.training.batches import Batch, collate
-from coplms.training.encoding import EncodedExample
-from coplms.training.learner import Learner, row_logits
+from coplms.losses.mutual import Exchange, MutualLoss, Totals
+from coplms.training.batches import collate_pair
 from coplms.training.loop import StepLoss
+from coplms.training.pair import Pairing
+from coplms.training.pair_encoding import PairedExample
+from coplms.training.pair_loss import joint, pair_loss
 
 
-def exchange_of(config: SamlConfig, progress: float) -> Exchange:
-    """The exchange at `progress` (0 to 1) of all planned steps: lambda rises over the ramp."""
+def exchange_of(
+    config: SamlConfig, progress: float, passes: tuple[float, float] = (0.0, 0.0)
+) -> Exchange:
+    """The exchange of a step.
+
+    Args:
+        config: What does not change.
+        progress: Part of all planned steps that are done, 0 to 1: lambda rises over the ramp.
+        passes: How often the left and the right side have seen their text: gates come to leak.
+    """
     ramp = config.ramp_fraction
     rise = 1.0 if ramp == 0 else min(1.0, progress / ramp)
     return Exchange(
@@ -35,100 +37,54 @@ def exchange_of(config: SamlConfig, progress: float) -> Exchange:
         divergence=config.divergence,
         gate=config.gate,
         chunk_event=config.chunk_event,
+        leaks=(_leak(config.fresh_passes, passes[0]), _leak(config.fresh_passes, passes[1])),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Pairing:
-    """Two learners and their common classes, ready for batches.
+def _leak(fresh_passes: float, passes: float) -> float:
+    """What a shut gate lets through: nothing while the text is fresh, then 1 - fresh / passes.
 
-    Attributes:
-        left: One learner; either may be the larger.
-        right: The other.
-        left_classes: Class of each of the left's tokens, on its device.
-        right_classes: Likewise.
-        num_classes: Number of common classes.
-        left_foreign: Tokens of classes that the right has no token of (`Side.foreign`).
-        right_foreign: Likewise.
+    >>> [_leak(2.0, passes) for passes in (0.0, 2.0, 4.0)]
+    [0.0, 0.0, 0.5]
     """
-
-    left: Learner
-    right: Learner
-    left_classes: Tensor
-    right_classes: Tensor
-    num_classes: int
-    left_foreign: Tensor | None = None
-    right_foreign: Tensor | None = None
-
-
-def pair(left: Learner, right: Learner, class_map: ClassMap) -> Pairing:
-    """The two learners with their class map on the models' devices."""
-    device = left.model.device
-    return Pairing(
-        left,
-        right,
-        torch.from_numpy(class_map.left).to(device),
-        torch.from_numpy(class_map.right).to(device),
-        class_map.num_classes,
-        _foreign(class_map.left, class_map.right, device),
-        _foreign(class_map.right, class_map.left, device),
-    )
-
-
-def _foreign(
-    own: NDArray[np.int64], peer: NDArray[np.int64], device: torch.device
-) -> Tensor | None:
-    foreign = ~np.isin(own, peer)
-    return torch.from_numpy(foreign).to(device) if foreign.any() else None
+    return 0.0 if passes <= fresh_passes else 1.0 - fresh_passes / passes
 
 
 def mutual_step(
     pairing: Pairing,
-    examples: tuple[Sequence[EncodedExample], Sequence[EncodedExample]],
+    examples: Sequence[PairedExample],
     exchange: Exchange,
     learns: tuple[bool, bool] = (True, True),
+    totals: Totals | None = None,
 ) -> StepLoss:
     """The loss of one batch for both models; a side that does not learn saves no graph.
 
     Args:
         pairing: The two models.
-        examples: The same texts in the left's and in the right's tokens.
+        examples: The texts in both models' tokens (`Pairing.encoder`).
         exchange: lambda, tau, divergence, gate of this step.
         learns: Which sides get a loss; at least one.
+        totals: Of the whole step, where this is a piece of it.
     """
-    device = pairing.left.model.device
-    left = collate(examples[0], pairing.left.pad, device)
-    right = collate(examples[1], pairing.right.pad, device)
-    chunks = align(left.ends, left.samples, right.ends, right.samples)
-    left_side = Side(
-        _logits(pairing.left, left, learns[0]),
-        left.targets,
-        pairing.left_classes,
-        torch.from_numpy(chunks.left_first).to(device),
-        torch.from_numpy(chunks.left_count).to(device),
-        pairing.left_foreign,
+    left, right = pairing.left, pairing.right
+    devices = (left.model.device, right.model.device)
+    batch = collate_pair(examples, (left.pad, right.pad), devices)
+    loss = pair_loss(pairing, batch, exchange, learns, totals)
+    return StepLoss(
+        total=joint(loss, learns),
+        metrics=_metrics(loss, learns),
+        tokens=batch.left.tokens + batch.right.tokens,
+        answer_tokens=batch.left.answer_tokens + batch.right.answer_tokens,
+        places=batch.left.places + batch.right.places,
     )
-    right_side = Side(
-        _logits(pairing.right, right, learns[1]),
-        right.targets,
-        pairing.right_classes,
-        torch.from_numpy(chunks.right_first).to(device),
-        torch.from_numpy(chunks.right_count).to(device),
-        pairing.right_foreign,
-    )
-    samples = torch.from_numpy(chunks.sample).to(device)
-    loss = mutual_loss(left_side, right_side, samples, pairing.num_classes, exchange)
-    losses = (loss.left, loss.right)
-    total = torch.stack([value for value, on in zip(losses, learns, strict=True) if on]).sum()
-    return StepLoss(total, _metrics(loss), left.input_ids.numel() + right.input_ids.numel())
 
 
-def _logits(learner: Learner, batch: Batch, learns: bool) -> Tensor:
-    with nullcontext() if learns else torch.no_grad():
-        return row_logits(learner.model, batch)
-
-
-def _metrics(loss: MutualLoss) -> dict[str, Tensor]:
-    names = ("left_ce", "right_ce", "left_kl", "right_kl", "left_open", "right_open")
-    metrics = {name: getattr(loss, name).detach() for name in names}
-    return {"loss": (loss.left_ce + loss.right_ce).detach(), **metrics}
+def _metrics(loss: MutualLoss, learns: tuple[bool, bool]) -> dict[str, Tensor]:
+    """What both sides cost, and what those that learn get from the other."""
+    metrics = {"left_ce": loss.left_ce, "right_ce": loss.right_ce}
+    for side, on in zip(("left", "right"), learns, strict=True):
+        if on:
+            metrics[f"{side}_kl"] = getattr(loss, f"{side}_kl")
+            metrics[f"{side}_open"] = getattr(loss, f"{side}_open")
+    total = loss.left_ce + loss.right_ce.to(loss.left_ce.device)
+    return {"loss": total.detach(), **{name: value.detach() for name, value in metrics.items()}}

@@ -1,6 +1,8 @@
 """Real tokenizers of every supported kind, trained in a second on a few lines of text."""
 
+import base64
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,6 +34,21 @@ TEXT = [
 ] * 4
 SPECIAL = ["<s>", "</s>", "<unk>", "<pad>"]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+CHARACTERS = zlib.decompress(
+    base64.b64decode(
+        "eNod03XMl1UUAODLB4w/mBtztMAERstHC9LdKSkh0t3dPwQ3GR0KUtKjJBQQkE9BOqS7uxsERBGel3d7"
+        "3nPvdrZzd8+5IUkIYVKi0K5k4nAgxIWRGUNIEUIs4YMQkomxFHFhbNIQfbHE0T5DXIjZJ7JeGeUPC0Fq"
+        "bL5fcvFDialISRpSk460fER6lAgZ2LIxLmQSM/MxWclCNpYkhJBDzE4ucpKH3OTlE/IRTwHyU4iCFKEw"
+        "RfmUzyhGCYpTipKUoTTlKEsFylOJilShMtWoSg2qU4ua1KE29ahLfT6nIQ1oTCO+oAnNaEoLmtOSL2nF"
+        "V7ShNe1oSwfa04mOdKEz3ehKD7rTi570oTf96MsA+jOIgQxhMFoWhjKC4YyMmssovuYbRnPVbFxzsWOs"
+        "v2UsjxaFMF4cx0QmMDkaIaYyhe+YxnS+5wdmMIuZzGE2PzKX+cxjIQtYjDLhT4deIi5jKStYzk+sZDWr"
+        "WMsafuFn1rOOX9nAJjbyG5tJiGaPP/idbWxle1STnexgN7vYyx72s4+/OMAhDnKEwxzjKCc4zilOcobT"
+        "nOMsFzjPJS5yhctci+6cG1znFje5w23ucZcH3I96wUOe8JhnPOVvnvOSF/zDK/7lNW/4j7f8H94/vvj4"
+        "+FAgX0FPoX2nsH1ZeAez55Ns"
+    )
+)
+"""SentencePiece's table of characters to replace, with seven entries: "ﬁ" -> "fi", "…" -> "...",
+"½" -> "1/2", U+FF21 -> "A", U+3000 -> " ", "e" + U+0301 -> "é", U+200B -> ""."""
 
 
 def _fast(tokenizer: Tokenizer, name: str) -> PreTrainedTokenizerFast:
@@ -46,12 +63,23 @@ def _fast(tokenizer: Tokenizer, name: str) -> PreTrainedTokenizerFast:
 
 
 def _byte_level(
-    size: int, normalizer: normalizers.Normalizer | None = None, trim: bool = False
+    size: int,
+    normalizer: normalizers.Normalizer | None = None,
+    trim: bool = False,
+    prepends: bool = False,
+    words: str | None = None,
 ) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     if normalizer is not None:
         tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prepends)
+    if words is not None:
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(words), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=trim)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -60,6 +88,17 @@ def _byte_level(
     )
     tokenizer.train_from_iterator(TEXT, trainer)
     return tokenizer
+
+
+def _llama3_style(size: int) -> Tokenizer:
+    """Words by a regular expression; a word that is a token is taken whole, without merges."""
+    words = r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+"
+    tokenizer = _byte_level(size, words=words)
+    state = json.loads(tokenizer.to_str())
+    vocabulary = state["model"]["vocab"]
+    vocabulary["Ġtransformation"] = len(vocabulary)
+    state["model"]["ignore_merges"] = True
+    return Tokenizer.from_str(json.dumps(state))
 
 
 def _unigram(size: int, normalizer: normalizers.Normalizer | None = None) -> Tokenizer:
@@ -94,15 +133,37 @@ def _fallback(size: int, prepends: bool) -> Tokenizer:
     return tokenizer
 
 
+def _gemma_style(size: int) -> Tokenizer:
+    """Metaspace BPE with byte fallback, the mark written by the normaliser alone."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        limit_alphabet=60,
+        special_tokens=[*SPECIAL, *BYTES, "▁▁"],
+        max_token_length=12,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXT, trainer)
+    state = json.loads(tokenizer.to_str())
+    for token in state["added_tokens"]:
+        token["special"] = token["content"] in SPECIAL
+    return Tokenizer.from_str(json.dumps(state))
+
+
 def _unmark_bytes(tokenizer: Tokenizer) -> Tokenizer:
     state = json.loads(tokenizer.to_str())
     state["added_tokens"] = [t for t in state["added_tokens"] if t["content"] not in BYTES]
     return Tokenizer.from_str(json.dumps(state))
 
 
-def _word_piece(size: int) -> Tokenizer:
+def _word_piece(size: int, lowercase: bool = True) -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
     trainer = trainers.WordPieceTrainer(
@@ -117,12 +178,22 @@ BUILDERS: dict[str, Callable[[], Tokenizer]] = {
     "byte_level_larger": lambda: _byte_level(560, trim=True),
     "byte_level_nfc": lambda: _byte_level(420, normalizers.NFC(), trim=True),
     "byte_level_lower": lambda: _byte_level(420, normalizers.Lowercase()),
+    "byte_level_prefix": lambda: _byte_level(420, prepends=True),
+    "llama3_style": lambda: _llama3_style(500),
     "unigram": lambda: _unigram(400),
     "unigram_nfkc": lambda: _unigram(400, normalizers.NFKC()),
+    "unigram_table": lambda: _unigram(
+        400,
+        normalizers.Sequence(
+            [normalizers.Precompiled(CHARACTERS), normalizers.Replace(Regex(" {2,}"), " ")]
+        ),
+    ),
     "fallback": lambda: _unmark_bytes(_fallback(600, prepends=False)),
     "fallback_special": lambda: _fallback(600, prepends=False),
     "llama_style": lambda: _unmark_bytes(_fallback(640, prepends=True)),
+    "gemma_style": lambda: _gemma_style(640),
     "word_piece": lambda: _word_piece(400),
+    "word_piece_cased": lambda: _word_piece(400, lowercase=False),
 }
 
 

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from coplms.alignment.places import align, answer_ends, encode_answer
+from coplms.alignment.offsets import offset_ends
+from coplms.alignment.places import align, encode_answer, encode_answers, spelled_ends
+from coplms.alignment.token_bytes import TokenBytes
 from coplms.errors import AlignmentError
 
 TRICKY = [
@@ -74,8 +76,12 @@ def spans(ends, samples, tokens_of_chunks):
 
 
 def check(left, right, answers):
-    left_ids, left_ends, left_samples = encode(left, answers)
-    right_ids, right_ends, right_samples = encode(right, answers)
+    return check_encoded(encode(left, answers), encode(right, answers))
+
+
+def check_encoded(left, right):
+    left_ids, left_ends, left_samples = left
+    right_ids, right_ends, right_samples = right
     chunks = pairs(align(left_ends, left_samples, right_ends, right_samples))
     # EOS ends every sample on both sides, so chunks cover all tokens, each of them once.
     assert [t for _, tokens, _ in chunks for t in tokens] == list(range(len(left_ids)))
@@ -87,17 +93,79 @@ def check(left, right, answers):
     return chunks
 
 
+def one_by_one(kind, answer):
+    """An answer's ids and ends, worked out for itself, step by step."""
+    table, text = kind.bytes, f" {answer}"
+
+    def spelled(ids):
+        pieces = [table.strings[index] for index in ids]
+        return None if None in pieces else b"".join(pieces)
+
+    ids, ends = [], []
+    if answer:
+        ids = kind.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        if spelled(ids) != text.encode():
+            both = kind.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            ids = both["input_ids"]
+        if spelled(ids) == text.encode():
+            ends = list(itertools.accumulate(len(table.strings[index]) for index in ids))
+        else:
+            pieces = [table.strings[index] for index in ids]
+            ends = offset_ends(pieces, text, both["offset_mapping"]).tolist()
+    return [*ids, table.eos_id], [*ends, len(text.encode()) + 1]
+
+
+def test_many_answers_at_once_are_encoded_as_one_by_one(kinds):
+    for kind in kinds.values():
+        together = encode_answers(kind.bytes, kind.tokenizer, TRICKY)
+        assert [(ids, ends.tolist()) for ids, ends in together] == [
+            one_by_one(kind, answer) for answer in TRICKY
+        ]
+        assert {ends.dtype for _, ends in together} == {np.dtype(np.int64)}
+
+
+@PROPERTY
+@given(st.lists(ANSWERS, max_size=4))
+def test_any_answers_at_once_are_encoded_as_one_by_one(kinds, answers):
+    for kind in kinds.values():
+        together = encode_answers(kind.bytes, kind.tokenizer, answers)
+        assert [(ids, ends.tolist()) for ids, ends in together] == [
+            one_by_one(kind, answer) for answer in answers
+        ]
+
+
+def test_both_ways_to_the_ends_are_taken(kinds):
+    answers = {"byte_level_lower": "Été", "word_piece": "É 人工", "unigram_table": "ﬁ"}
+    for name, answer in answers.items():
+        ids, _ = encode_answer(kinds[name].bytes, kinds[name].tokenizer, answer)
+        assert spelled_ends(kinds[name].bytes, [ids[:-1]], [f" {answer}".encode()]) == [None]
+
+
+def test_lengths_that_fit_by_chance_are_no_ends():
+    table = TokenBytes.of([b" ", b"ab", b"ba", b"c", None], eos_id=4)
+    found = spelled_ends(table, [[0, 1], [0, 2], [], [0, 1, 4], [0, 3, 3]], [b" ab"] * 5)
+    assert [None if ends is None else ends.tolist() for ends in found] == [
+        [1, 3],
+        None,
+        None,
+        None,
+        None,
+    ]
+
+
 @pytest.mark.parametrize("answer", TRICKY)
 def test_tricky_answers_partition_for_every_pair_of_kinds(kinds, answer):
-    for left, right in itertools.combinations(kinds.values(), 2):
-        check(left, right, [answer, "yes", answer])
+    encoded = [encode(kind, [answer, "yes", answer]) for kind in kinds.values()]
+    for left, right in itertools.combinations(encoded, 2):
+        check_encoded(left, right)
 
 
 @PROPERTY
 @given(st.lists(ANSWERS, min_size=1, max_size=4))
 def test_any_answers_partition_for_every_pair_of_kinds(kinds, answers):
-    for left, right in itertools.combinations(kinds.values(), 2):
-        check(left, right, answers)
+    encoded = [encode(kind, answers) for kind in kinds.values()]
+    for left, right in itertools.combinations(encoded, 2):
+        check_encoded(left, right)
 
 
 @PROPERTY
@@ -232,32 +300,6 @@ def test_composed_characters_end_after_their_combining_marks(kinds):
         assert 7 in ends
 
 
-def ends_of(kinds, name, text, tokens, offsets):
-    kind = kinds[name]
-    ids = [kind.bytes.strings.index(token) for token in tokens]
-    return answer_ends(kind.bytes, kind.tokenizer, text, ids, offsets).tolist()
-
-
-def test_tokens_that_spell_one_characters_bytes_make_boundaries_inside_it(kinds):
-    # A capital became small, so byte lengths alone do not count; the accent's two bytes do.
-    tokens = [b" ", b"a", b"\xc3", b"\xaf", b"b"]
-    offsets = [(0, 1), (1, 2), (2, 3), (2, 3), (3, 4)]
-    assert ends_of(kinds, "byte_level", " Aïb", tokens, offsets) == [1, 2, 3, 4, 5]
-
-
-def test_tokens_that_spell_other_bytes_make_a_boundary_at_the_characters_end_only(kinds):
-    # "…" is three bytes, and so is the "..." that a normaliser made of it.
-    tokens = [b" ", b".", b".", b".", b"b"]
-    offsets = [(0, 1), (1, 2), (1, 2), (1, 2), (2, 3)]
-    assert ends_of(kinds, "byte_level", " …b", tokens, offsets) == [1, -1, -1, 4, 5]
-
-
-def test_zero_width_tokens_make_no_boundary(kinds):
-    assert ends_of(
-        kinds, "byte_level", " ab", [b" ", b"a", b" ", b"b"], [(0, 0), (1, 2), (2, 2), (2, 3)]
-    ) == [-1, 2, -1, 3]
-
-
 def test_unknown_tokens_end_where_their_text_ends(kinds):
     kind = kinds["word_piece"]
     ids, ends = encode_answer(kind.bytes, kind.tokenizer, "yes 👍 no")
@@ -267,11 +309,6 @@ def test_unknown_tokens_end_where_their_text_ends(kinds):
 
 def test_tokens_added_after_the_bytes_were_read_are_refused(kinds):
     kind = kinds["byte_level"]
-    with pytest.raises(AlignmentError, match=r"'byte_level' made token 420, but had only 420"):
-        answer_ends(kind.bytes, kind.tokenizer, " a", [420], [(0, 2)])
-
-
-def test_ids_and_offsets_of_different_lengths_are_refused(kinds):
-    kind = kinds["byte_level"]
-    with pytest.raises(ValueError, match="1 ids cannot have 0 offsets"):
-        answer_ends(kind.bytes, kind.tokenizer, " a", [5], [])
+    table = TokenBytes.of(kind.bytes.strings[:10], eos_id=1)
+    with pytest.raises(AlignmentError, match=r"'byte_level' made token \d+, but had only 10"):
+        encode_answer(table, kind.tokenizer, "a")

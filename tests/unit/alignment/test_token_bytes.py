@@ -18,7 +18,17 @@ def fast(model, pre_tokenizer=None, **special):
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
 
 
-@pytest.mark.parametrize("name", ["byte_level", "fallback", "fallback_special"])
+LOSSLESS = [
+    "byte_level",
+    "byte_level_prefix",
+    "llama3_style",
+    "fallback",
+    "fallback_special",
+    "gemma_style",
+]
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
 @pytest.mark.parametrize("text", [" the café", " 👩‍👩‍👧 x", " 我们\n\tend", " a  b"])
 def test_bytes_of_lossless_kinds_spell_the_text(kinds, name, text):
     assert b"".join(spelled(kinds[name], text)) == text.encode()
@@ -72,6 +82,26 @@ def test_an_unknown_token_that_is_not_marked_special_has_no_bytes():
     model = models.BPE(vocabulary, [], unk_token="[U]")
     tokenizer = fast(model, pre_tokenizers.Metaspace(), eos_token="</s>")
     assert token_bytes(tokenizer).strings == (None, None, b" a")
+
+
+def test_a_run_of_marks_that_is_an_added_token_stands_for_spaces(kinds):
+    kind = kinds["gemma_style"]
+    index = kind.tokenizer.convert_tokens_to_ids("▁▁")
+    assert kind.bytes.strings[index] == b"  "
+    assert spelled(kind, "a  b") == [b"a", b"  ", b"b"]
+
+
+def test_a_word_that_is_a_token_is_taken_whole_where_merges_are_ignored(kinds):
+    kind = kinds["llama3_style"]
+    assert spelled(kind, " transformation") == [b" transformation"]
+    assert kind.bytes.first_piece(b" transformations") == spelled(kind, " transformations")[0]
+
+
+@pytest.mark.parametrize("name", ["llama_style", "gemma_style", "unigram_table"])
+def test_spaces_that_a_normaliser_adds_or_marks_are_no_part_of_a_token(kinds, name):
+    first_piece = kinds[name].bytes.first_piece
+    assert first_piece(b"then the dog").startswith(b"t")
+    assert first_piece(b" then the dog").startswith(b" t")
 
 
 def test_byte_level_code_covers_every_byte_once(kinds):

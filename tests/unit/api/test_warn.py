@@ -1,6 +1,7 @@
 """`coplms.api.warn`: what is said, and what is not worth saying."""
 
 import pytest
+import torch
 
 from coplms.api.facts import DataCheck, ModelCheck
 from coplms.api.memory import MemoryCheck
@@ -40,7 +41,9 @@ def test_a_tight_disk_is_warned_of_and_a_full_one_is_an_error(needed: int, count
 
 @pytest.mark.parametrize(("peak", "count"), [(1001, 1), (1000, 0)])
 def test_too_little_memory_is_warned_of(peak: int, count: int) -> None:
-    assert len(list(warn_memory(MemoryCheck((), peak, 1000)))) == count
+    found = list(warn_memory(MemoryCheck((), torch.device("cuda", 1), peak, 1000)))
+    assert len(found) == count
+    assert all("1.0 kB on cuda:1, and 1.0 kB are available" in text for text in found)
 
 
 @pytest.mark.parametrize(("state", "count"), [("download", 1), ("ready", 0), ("build", 0)])

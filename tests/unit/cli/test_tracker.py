@@ -50,3 +50,6 @@ def test_what_is_logged_shows_in_the_details() -> None:
     tracker.logged("round 1, a: dst", row)
     assert tracker.work is not None
     assert tracker.work.details() == "step 20 of 60, 3,100 tokens/s, loss 1.234"
+    tracker.logged("round 1, a: dst", {**row, "answer_tokens_per_second": 1200.0})
+    expected = "step 20 of 60, 3,100 tokens/s (1,200 of answers), loss 1.234"
+    assert tracker.work.details() == expected

@@ -111,9 +111,16 @@ def test_anchors_and_merge_keys_work(write):
             "mini/bloom",
             "line 6: devices[0].slm is 'mini/bloom': must be a s",
         ),
-        ("{model: mini/bloom}", "mini/bloom", "Known: model, tuning, dtype."),
+        ("{model: mini/bloom}", "mini/bloom", "Known: model, tuning, dtype, device."),
         ("name: clinics", "seed: [1]", "line 1: seed is [1]: it must be a valid integer."),
         ("name: clinics", "dtype: half", "dtype is 'half': it must be 'float32' or 'bfloat16'."),
+        (
+            "  model: mini/large",
+            "  model: a\n  device: tpu",
+            "llm.device is 'tpu': String should mat",
+        ),
+        ("name: clinics", "compute: {loss: fast}", "compute.loss is 'fast': it must be 'auto', 'f"),
+        ("name: clinics", "compute: {loss_memory_mib: 0}", "loss_memory_mib is 0: it must be gr"),
         ("name: clinics", "seed: 1.5", "line 1: seed is 1.5: it must be a valid integer"),
         ("{path: x.jsonl}", "{path: x, tasks: t}", "data.pool.train.tasks is 't': must be a list"),
         ("  pool:", "  server: {train: {path: p}}\n  pool:", "line 12: data.pool divides one body"),
@@ -189,3 +196,40 @@ def test_an_absent_file_names_its_neighbours(write, tmp_path):
 
 def test_a_folder_is_no_configuration(tmp_path):
     assert "is a folder" in refusal(tmp_path)
+
+
+def test_a_models_own_settings_come_before_the_runs(write):
+    text = GOOD.replace("  model: mini/large", "  model: a\n  dtype: bfloat16\n  device: cpu")
+    config = load_config(write(text), ["dpm.device='cuda:1'", "device=cuda"])
+    assert (config.dtype_of(config.llm), config.device_of(config.llm)) == ("bfloat16", "cpu")
+    slm = config.devices[0].slm
+    assert (config.dtype_of(slm), config.device_of(slm)) == ("float32", "cuda")
+    assert config.device_of(config.dpm) == "cuda:1"
+
+
+def test_tuning_of_a_model_is_its_own_or_the_runs(write):
+    config = load_config(write(GOOD), ["dpm.tuning.kind=full", "dpm.domain_rank=4"])
+    assert config.tuning_of(config.dpm).kind == "full"
+    assert config.tuning_of(config.llm) == config.tuning
+    domain = config.domain_tuning
+    assert (domain.kind, domain.rank, domain.alpha) == ("lora", 4, 8.0)
+
+
+def test_steps_of_the_dpm_are_counted_over_all_rounds(write):
+    settings = ["rounds=3", "dst.steps=5", "saml.steps=7", "saml.proxy_steps=2"]
+    settings += ["saml.server_steps=4"]
+    config = load_config(write(GOOD), [f"method.{setting}" for setting in settings])
+    method = config.method
+    assert (method.device_proxy_steps, method.domain_steps) == (3 * (7 + 2), 3 * 5)
+    assert method.server_proxy_steps == 0
+    trained = load_config(write(dump_config(config)), ["method.saml.server_proxy=train"])
+    assert trained.method.server_proxy_steps == 3 * 4
+
+
+@pytest.mark.parametrize(
+    ("given", "device", "mebibytes"),
+    [("null", "cpu", 32), ("null", "cuda", 1024), ("5", "cuda", 5)],
+)
+def test_the_fused_loss_has_a_budget_for_each_kind_of_device(write, given, device, mebibytes):
+    config = load_config(write(GOOD), [f"compute.loss_memory_mib={given}"])
+    assert config.compute.loss_memory_bytes(device) == mebibytes * 2**20

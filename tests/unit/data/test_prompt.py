@@ -5,7 +5,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from coplms.data.example import Example
-from coplms.data.prompt import encode_prompt, render_prompt
+from coplms.data.prompt import encode_prompt, encode_prompts, render_prompt
 
 TEMPLATE = "{instruction}\n{input}\nAnswer:"
 CHAT = (
@@ -96,6 +96,24 @@ def test_an_empty_prompt_without_bos_and_eos_is_refused():
 def test_no_room_is_refused():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         encode_prompt(tokenizer(), example(), TEMPLATE, 0)
+
+
+@pytest.mark.parametrize("chat", [None, CHAT])
+@pytest.mark.parametrize("special", [{"bos_token": "[B]"}, {"eos_token": "[E]"}])
+def test_many_prompts_at_once_are_encoded_as_one_by_one(chat, special):
+    fast = tokenizer(chat, **special)
+    examples = [example(), example("do it now"), example("", ""), example("it", "do now do it")]
+    rooms = [9, 2, 1, 4]
+    assert encode_prompts(fast, examples, TEMPLATE, rooms) == [
+        encode_prompt(fast, each, TEMPLATE, room)
+        for each, room in zip(examples, rooms, strict=True)
+    ]
+    assert encode_prompts(fast, [], TEMPLATE, []) == []
+
+
+def test_one_prompt_without_room_is_refused_among_many():
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        encode_prompts(tokenizer(), [example(), example()], TEMPLATE, [5, 0])
 
 
 FAST = tokenizer(bos_token="[B]", eos_token="[E]")

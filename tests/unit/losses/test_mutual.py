@@ -259,6 +259,18 @@ def test_gates_open_where_the_peer_is_better(
     assert losses.right_open.item() == sum(right_learns) / 4
 
 
+def test_a_leak_is_what_a_shut_gate_lets_through() -> None:
+    left, right, samples = two_samples()
+    shut, leaky = (
+        mutual_loss(left, right, samples, 2, Exchange(1.0, gate="sample", leaks=leaks))
+        for leaks in ((0.0, 0.0), (0.25, 0.0))
+    )
+    assert leaky.left_open.item() == (1 + 1 + 0.25 + 0.25) / 4
+    assert leaky.right == shut.right
+    let_through = 0.25 * (kl_of(0.2, 0.9) + kl_of(0.2, 0.1)) / 4
+    assert (leaky.left_kl - shut.left_kl).item() == pytest.approx(let_through)
+
+
 def test_equally_good_models_leave_a_gate_shut() -> None:
     left, _, samples = two_samples()
     losses = mutual_loss(left, left, samples, 2, Exchange(1.0, gate="sample"))

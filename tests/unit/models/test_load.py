@@ -11,7 +11,13 @@ from transformers import PreTrainedTokenizerFast
 
 from coplms.errors import ModelError
 from coplms.models.language_model import LanguageModel
-from coplms.models.load import check_same_tokenizer, load_model, resolve_device, vocab_size
+from coplms.models.load import (
+    check_same_tokenizer,
+    device_name,
+    load_model,
+    resolve_device,
+    vocab_size,
+)
 from coplms.models.zoo_tokenizers import train_tokenizer
 
 MakeModel = Callable[[str], LanguageModel]
@@ -37,6 +43,26 @@ def test_a_folder_loads_as_it_was_saved(make_model: MakeModel, folder: Path) -> 
     assert not model.network.training
     assert model.network.config._attn_implementation == "sdpa"
     assert vocab_size(model) == 300
+
+
+@pytest.mark.parametrize(
+    ("architecture", "attention"),
+    [
+        ("llama", "sdpa"),
+        ("gpt_neox", "sdpa"),
+        ("gpt2", "sdpa"),
+        ("qwen2", "sdpa"),
+        ("mistral", "sdpa"),
+        ("bloom", "eager"),
+        ("gemma2", "eager"),
+    ],
+)
+def test_attention_is_pytorchs_own_where_transformers_knows_how(
+    architecture: str, attention: str, make_model: MakeModel, tmp_path: Path
+) -> None:
+    path = saved(make_model(architecture), tmp_path)
+    model = load_model("llm", str(path), "float32", CPU)
+    assert model.network.config._attn_implementation == attention
 
 
 def test_the_dtype_is_as_asked(folder: Path) -> None:
@@ -121,6 +147,18 @@ def test_devices_are_resolved() -> None:
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert resolve_device("auto").type == expected
     assert resolve_device("cpu") == CPU
+    assert device_name(CPU) == "cpu"
+
+
+def test_a_gpu_without_a_number_is_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert resolve_device("auto") == resolve_device("cuda") == torch.device("cuda", 0)
+    assert resolve_device("cuda:1") == torch.device("cuda", 1)
+    assert device_name(resolve_device("cuda:1")) == "cuda:1 (GPU 1)"
+    with pytest.raises(ModelError, match="'cuda:2', and PyTorch sees 2 CUDA devices"):
+        resolve_device("cuda:2")
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "cuda:x"])

@@ -26,8 +26,8 @@ from coplms.models.language_model import LanguageModel
 from coplms.runtimes.local import LocalRuntime, carry, welcome
 from coplms.training.encoding import Encoder
 from coplms.training.learner import Learner
+from coplms.training.pair import Pairing
 from coplms.training.part import Part
-from coplms.training.saml import Pairing
 from coplms.transport.codec import encode
 from coplms.transport.ledger import Ledger
 

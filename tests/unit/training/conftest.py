@@ -1,6 +1,7 @@
 """Two tiny models that share no architecture and no tokenizer, and some examples."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from coplms.config.compute import ComputeConfig
 from coplms.config.method import OptimizerConfig
 from coplms.data.example import Example
 from coplms.models.adapters import activate, adapter_parameters, add_adapter, base_parameters
@@ -59,13 +61,16 @@ def tokenizers() -> dict[str, PreTrainedTokenizerFast]:
 
 
 MakeLearner = Callable[..., Learner]
+LossKind = Literal["fused", "plain"]
 
 
 @pytest.fixture
 def make_learner(tokenizers: dict[str, PreTrainedTokenizerFast]) -> MakeLearner:
     """Architecture -> a random learner in float64, always with the same weights."""
 
-    def make(architecture: str = "llama", extra_columns: int = 0) -> Learner:
+    def make(
+        architecture: str = "llama", extra_columns: int = 0, loss: LossKind = "fused"
+    ) -> Learner:
         tokenizer = tokenizers[architecture]
         with torch.random.fork_rng():
             torch.manual_seed(len(architecture))
@@ -75,7 +80,7 @@ def make_learner(tokenizers: dict[str, PreTrainedTokenizerFast]) -> MakeLearner:
         for parameter in network.parameters():  # larger weights, so that predictions differ
             parameter.data *= 3
         model = LanguageModel(architecture, network.double().eval(), tokenizer, architecture)
-        return Learner(model, Encoder(model, TEMPLATE, 64))
+        return Learner(model, Encoder(model, TEMPLATE, 64), compute=ComputeConfig(loss=loss))
 
     return make
 

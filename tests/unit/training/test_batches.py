@@ -1,18 +1,22 @@
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
 
-from coplms.training.batches import BUCKET_BATCHES, batch_indices, collate
+from coplms.alignment.places import Chunks, align
+from coplms.training.batches import collate, collate_pair, on_device
 from coplms.training.encoding import EncodedExample
+from coplms.training.pair_encoding import align_pairs
 
 CPU = torch.device("cpu")
 
 
-def encoded(prompt: list[int], answer: list[int]) -> EncodedExample:
-    ends = np.arange(1, len(answer) + 1, dtype=np.int64)
-    return EncodedExample(tuple(prompt), tuple(answer), ends)
+def encoded(prompt: list[int], answer: list[int], ends: list[int] | None = None) -> EncodedExample:
+    places = range(1, len(answer) + 1) if ends is None else ends
+    return EncodedExample(tuple(prompt), tuple(answer), np.array(places, dtype=np.int64))
+
+
+def columns(chunks: Chunks) -> dict[str, list[int]]:
+    return {name: column.tolist() for name, column in vars(chunks).items()}
 
 
 def test_rows_predict_the_answers_tokens_and_the_last_one_is_never_read() -> None:
@@ -26,60 +30,72 @@ def test_rows_predict_the_answers_tokens_and_the_last_one_is_never_read() -> Non
     assert batch.ends.tolist() == [1, 2, 1]
 
 
+def test_a_batch_counts_its_tokens_and_its_padding() -> None:
+    batch = collate([encoded([5, 6], [7, 8]), encoded([4], [9])], pad=0, device=CPU)
+    assert (batch.tokens, batch.answer_tokens, batch.places) == (4, 3, 6)
+
+
 def test_the_shortest_example_is_a_batch() -> None:
     batch = collate([encoded([5], [1])], pad=0, device=CPU)
     assert batch.input_ids.tolist() == [[5]]
     assert batch.rows.tolist() == [0]
 
 
-def test_every_epoch_sees_every_example_once() -> None:
-    lengths = list(range(1, 49))
-    drawn = [i for batch in batch_indices([lengths], [8], steps=18, seed=5) for _, i in batch]
-    assert Counter(drawn) == dict.fromkeys(range(48), 3)  # 18 * 8 = 3 epochs of 48
+def test_chunks_of_a_pair_count_the_batchs_answer_tokens() -> None:
+    #             ab|c|EOS against a|bc|EOS               x|EOS against x|EOS
+    left = [encoded([5], [7, 8, 1], [2, 3, 4]), encoded([5, 6], [9, 1], [1, 2])]
+    right = [encoded([3], [4, 5, 2], [1, 3, 4]), encoded([3], [6, 2], [1, 2])]
+    batch = collate_pair(align_pairs(left, right), pads=(0, 9), devices=(CPU, CPU))
+    assert columns(batch.chunks) == {
+        "sample": [0, 0, 1, 1],
+        "left_first": [0, 2, 3, 4],
+        "left_count": [2, 1, 1, 1],
+        "right_first": [0, 2, 3, 4],
+        "right_count": [2, 1, 1, 1],
+    }
+    assert batch.left.input_ids.tolist() == [[5, 7, 8], [5, 6, 9]]
+    assert batch.right.input_ids.tolist() == [[3, 4, 5], [3, 6, 9]]
+    assert batch.right.attention_mask.tolist() == [[1, 1, 1], [1, 1, 0]]
 
 
-def test_a_window_of_batches_holds_whole_epochs() -> None:
-    size = 4 * BUCKET_BATCHES
-    steps = batch_indices([[7] * size], [4], steps=2 * BUCKET_BATCHES, seed=0)
-    drawn = [index for batch in steps for _, index in batch]
-    assert sorted(drawn[:size]) == sorted(drawn[size:]) == list(range(size))
+def random_pairs(seed: int) -> tuple[list[EncodedExample], list[EncodedExample]]:
+    generator = np.random.default_rng(seed)
+    sides: tuple[list[EncodedExample], list[EncodedExample]] = ([], [])
+    for size in generator.integers(1, 12, size=7):
+        for side in sides:
+            kept = generator.random(size - 1) < 0.6
+            ends = [*np.flatnonzero(kept) + 1, size, size + 1]  # the text's end, and EOS
+            places = [int(end) if generator.random() < 0.9 else -1 for end in ends[:-1]]
+            side.append(encoded([1], list(range(len(ends))), [*places, int(ends[-1])]))
+    return sides
 
 
-def test_every_batch_has_each_pools_count_and_pools_have_epochs_of_their_own() -> None:
-    batches = list(batch_indices([[3] * 20, [9] * 5], [3, 2], steps=10, seed=1))
-    assert len(batches) == 10
-    assert all([pool for pool, _ in batch] == [0, 0, 0, 1, 1] for batch in batches)
-    counts = Counter(pair for batch in batches for pair in batch)
-    assert all(counts[1, index] == 4 for index in range(5))  # 20 draws from 5
-    assert sorted(counts[0, index] for index in range(20)) == [1] * 10 + [2] * 10
+@pytest.mark.parametrize("seed", range(5))
+def test_chunks_of_any_batch_are_those_of_aligning_it_as_a_whole(seed: int) -> None:
+    left, right = random_pairs(seed)
+    pairs = align_pairs(left, right)
+    chosen = np.random.default_rng(seed).permutation(len(pairs))[:5]
+    batch = collate_pair([pairs[index] for index in chosen], (0, 0), (CPU, CPU))
+    whole = align(batch.left.ends, batch.left.samples, batch.right.ends, batch.right.samples)
+    assert columns(batch.chunks) == columns(whole)
+    assert {column.dtype for column in vars(batch.chunks).values()} == {np.dtype(np.int64)}
 
 
-def test_the_seed_decides_the_order() -> None:
-    def draw(seed: int) -> list[list[tuple[int, int]]]:
-        return list(batch_indices([list(range(30))], [4], steps=20, seed=seed))
-
-    assert draw(7) == draw(7)
-    assert draw(7) != draw(8)
+def test_numbers_come_to_the_device_unchanged() -> None:
+    assert on_device(np.array([3, 1, 2]), CPU).tolist() == [3, 1, 2]
 
 
-def test_examples_of_similar_length_come_together() -> None:
-    lengths = np.random.default_rng(0).integers(5, 200, size=1000).tolist()
-    used = padded = 0
-    for batch in batch_indices([lengths], [16], steps=60, seed=0):
-        sizes = [lengths[index] for _, index in batch]
-        used += sum(sizes)
-        padded += len(sizes) * max(sizes)
-    assert 1 - used / padded < 0.1  # about a half without buckets
-
-
-def test_short_batches_do_not_all_come_first() -> None:
-    longest = [
-        max(index for _, index in batch)
-        for batch in batch_indices([list(range(64))], [4], steps=16, seed=0)
-    ]
-    assert longest != sorted(longest)
-
-
-def test_an_empty_pool_is_refused() -> None:
-    with pytest.raises(ValueError, match="without examples"):
-        next(batch_indices([[1], []], [1, 1], steps=1, seed=0))
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_batch_goes_to_the_gpu_without_the_host_waiting() -> None:
+    device = torch.device("cuda")
+    left, right = random_pairs(0)
+    pairs = align_pairs(left, right)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batch = collate_pair(pairs, (0, 0), (device, device))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    here = collate_pair(pairs, (0, 0), (CPU, CPU))
+    for name in ("input_ids", "attention_mask", "rows", "targets"):
+        assert torch.equal(getattr(batch.left, name).cpu(), getattr(here.left, name))

@@ -14,9 +14,11 @@ def make_part(name: str = "p") -> tuple[Part, nn.Parameter]:
     return Part(name, {"w": parameter}, CONFIG, 0.1, 100), parameter
 
 
-def step_loss(parameter: nn.Parameter, value: float, weight: float = 1.0) -> StepLoss:
-    loss = (parameter - 1).pow(2).sum()
-    return StepLoss(loss, {"loss": torch.tensor(value)}, tokens=5, weight=weight)
+def step_loss(parameter: nn.Parameter, value: float, share: float = 1.0) -> StepLoss:
+    """A step, or a piece of one: 5 tokens read and 2 predicted, in 8 places."""
+    loss = (parameter - 1).pow(2).sum() * share
+    metrics = {"loss": torch.tensor(value) * share}
+    return StepLoss(loss, metrics, tokens=5, answer_tokens=2, places=8)
 
 
 def test_one_backward_pass_serves_all_parts() -> None:
@@ -41,17 +43,53 @@ def test_metrics_are_averaged_over_the_interval_and_logged_with_the_last_step() 
     latest = optimize([part], losses, steps, rows.append)
     assert [row["step"] for row in rows] == [LOG_EVERY, steps]
     assert [row["loss"] for row in rows] == [(LOG_EVERY - 1) / 2, LOG_EVERY + 0.5]
-    assert all(row["steps"] == steps and row["tokens_per_second"] > 0 for row in rows)
+    assert all(row["steps"] == steps for row in rows)
     assert latest == {"loss": LOG_EVERY + 0.5}
 
 
-def test_pieces_of_a_batch_make_one_step_by_their_weights() -> None:
+def test_speed_counts_tokens_and_answer_tokens_but_no_padding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = iter([100.0, 104.0, 200.0, 202.0, 300.0])
+    monkeypatch.setattr("coplms.training.loop.time.perf_counter", lambda: next(now))
+    part, weight = make_part()
+    rows: list[dict[str, float]] = []
+    steps = LOG_EVERY + 2
+    optimize([part], [[lambda: step_loss(weight, 1.0)]] * steps, steps, rows.append)
+    # 10 steps in 4 seconds, then 2 steps in 2 seconds.
+    assert [row["tokens_per_second"] for row in rows] == [50 / 4, 10 / 2]
+    assert [row["answer_tokens_per_second"] for row in rows] == [20 / 4, 4 / 2]
+    assert [row["padding"] for row in rows] == [3 / 8, 3 / 8]
+
+
+def test_the_clock_is_read_after_the_device_has_done_its_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: list[str] = []
+
+    class Metric(torch.Tensor):
+        def __float__(self) -> float:
+            events.append("wait")
+            return 1.0
+
+    def clock() -> float:
+        events.append("clock")
+        return float(len(events))
+
+    monkeypatch.setattr("coplms.training.loop.time.perf_counter", clock)
+    part, weight = make_part()
+    loss = StepLoss((weight - 1).sum(), {"loss": torch.ones(()).as_subclass(Metric)}, 1)
+    optimize([part], [[lambda: loss]], 1, lambda row: None)
+    assert events[:3] == ["clock", "wait", "clock"]
+
+
+def test_pieces_of_a_batch_make_one_step_by_their_shares() -> None:
     whole, whole_weight = make_part()
     pieced, pieced_weight = make_part()
     optimize([whole], [[lambda: step_loss(whole_weight, 2.0)]], 1, lambda row: None)
     pieces = [
-        lambda: step_loss(pieced_weight, 1.0, weight=0.75),
-        lambda: step_loss(pieced_weight, 5.0, weight=0.25),
+        lambda: step_loss(pieced_weight, 1.0, share=0.75),
+        lambda: step_loss(pieced_weight, 5.0, share=0.25),
     ]
     latest = optimize([pieced], [pieces], 1, lambda row: None)
     assert pieced.steps_taken == 1

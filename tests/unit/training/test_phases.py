@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from coplms.alignment.classes import load_class_map
+from coplms.config.compute import ComputeConfig
 from coplms.config.method import DistillConfig, OptimizerConfig
 from coplms.data.example import Example
 from coplms.losses.mutual import Exchange
 from coplms.models.adapters import activate
 from coplms.models.load import vocab_size
 from coplms.training.learner import Learner
+from coplms.training.pair import Pairing, pair
 from coplms.training.part import Part
 from coplms.training.phases import Phase, distill, mutual_learn, tune
 from coplms.training.pools import Pool
-from coplms.training.saml import Pairing, pair
 
 MakeLearner = Callable[..., Learner]
 Weights = dict[str, torch.Tensor]
@@ -44,12 +45,15 @@ def names_of(learner: Learner, part: Part) -> set[str]:
     }
 
 
+def paired(left: Learner, right: Learner) -> Pairing:
+    tokenizers = (left.model.tokenizer, right.model.tokenizer)
+    sizes = (vocab_size(left.model), vocab_size(right.model))
+    return pair(left, right, load_class_map(*tokenizers, *sizes, None))
+
+
 @pytest.fixture
 def pairing(dpm: Learner, slm: Learner) -> Pairing:
-    class_map = load_class_map(
-        dpm.model.tokenizer, slm.model.tokenizer, vocab_size(dpm.model), vocab_size(slm.model), None
-    )
-    return pair(dpm, slm, class_map)
+    return paired(dpm, slm)
 
 
 def learn(
@@ -179,6 +183,28 @@ def test_accumulation_does_not_change_supervised_training(
         torch.testing.assert_close(value, pieced[name], rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("gate", ["none", "sample", "chunk"])
+@pytest.mark.parametrize("loss", ["plain", "fused"])
+def test_accumulation_does_not_change_mutual_learning(
+    make_learner: MakeLearner, examples: Sequence[Example], phase: Phase, loss: str, gate: str
+) -> None:
+    def trained(pieces: int) -> Weights:
+        config = OptimizerConfig(learning_rate=0.01, accumulation=pieces)
+        left, right = make_learner("llama"), make_learner("neox")
+        for learner in (left, right):
+            learner.compute = ComputeConfig(loss=loss)
+            parameters = dict(learner.model.network.named_parameters())
+            learner.parts["own"] = Part("own", parameters, config, 0.01, 3)
+        parts = (left.parts["own"], right.parts["own"])
+        exchange, pools = Exchange(1.0, gate=gate), [Pool(examples, 5)]
+        mutual_learn(paired(left, right), parts, pools, 3, lambda: exchange, config, phase)
+        return weights(left, right)
+
+    whole, pieced = trained(1), trained(3)
+    for name, value in whole.items():
+        torch.testing.assert_close(value, pieced[name], rtol=1e-8, atol=1e-10)
+
+
 def test_only_what_is_trained_takes_gradients(
     pairing: Pairing,
     dpm: Learner,
@@ -194,6 +220,7 @@ def test_only_what_is_trained_takes_gradients(
         seen.append({f"{name}/{n}" for n, p in network.named_parameters() if p.requires_grad})
 
     for learner in (dpm, slm):
+        assert learner.head  # read once, by a forward pass that is no step
         learner.model.network.register_forward_pre_hook(look)
     shared, domain, own = dpm.parts["shared"], dpm.parts["domain"], slm.parts["own"]
     for part in (shared, domain, own):
@@ -218,6 +245,7 @@ def test_dropout_acts_while_training_only(
     dpm: Learner, examples: Sequence[Example], optimizer: OptimizerConfig, phase: Phase
 ) -> None:
     modes: list[bool] = []
+    assert dpm.head  # read once, by a forward pass that is no step
     handle = dpm.model.network.register_forward_pre_hook(
         lambda network, _: modes.append(network.training)
     )
@@ -239,9 +267,8 @@ def test_distillation_brings_the_student_closer_and_leaves_the_teacher(
     rows: list[dict[str, float]] = []
     blocks = torch.randint(5, 300, (6, 9))
     config = DistillConfig(steps=40, batch_size=4)
-    last = distill(
-        teacher.model, student.model, part, blocks, config, replace(phase, log=rows.append)
-    )
+    logged = replace(phase, log=rows.append)
+    last = distill(paired(teacher, student), part, blocks, config, logged)
     assert changed(before, weights(teacher)) == set()
     assert last["loss"] < rows[0]["loss"]
     assert part.steps_taken == 40

@@ -1,6 +1,5 @@
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -18,9 +17,10 @@ from transformers import (
 
 from coplms.losses.rows import token_nll
 from coplms.models.language_model import LanguageModel
-from coplms.training.batches import Batch, collate
-from coplms.training.encoding import EncodedExample
-from coplms.training.learner import row_logits
+from coplms.training.batches import Batch
+from coplms.training.head import row_logits
+
+from .reading import make_batch
 
 SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 WIDTH = {"intermediate_size": 24}
@@ -43,14 +43,6 @@ def make_model(architecture: str, tokenizer: PreTrainedTokenizerFast) -> Languag
     for parameter in network.parameters():
         parameter.data *= 3
     return LanguageModel(architecture, network.double().eval(), tokenizer, architecture)
-
-
-def make_batch() -> Batch:
-    examples = [([7, 8, 9, 10], [11, 1]), ([12], [13, 14, 15, 1]), ([16, 17], [1])]
-    encoded = [
-        EncodedExample(tuple(p), tuple(a), np.arange(len(a), dtype=np.int64)) for p, a in examples
-    ]
-    return collate(encoded, pad=2, device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)

@@ -8,16 +8,18 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from coplms.alignment.classes import load_class_map
-from coplms.alignment.places import align
 from coplms.config.method import SamlConfig
 from coplms.data.example import Example
+from coplms.errors import ModelError
 from coplms.losses.mutual import Exchange
 from coplms.models.load import vocab_size
 from coplms.training.batches import collate
 from coplms.training.distill import distill_step
 from coplms.training.learner import Learner
 from coplms.training.loop import StepLoss
-from coplms.training.saml import Pairing, exchange_of, mutual_step, pair
+from coplms.training.pair import Pairing, pair
+from coplms.training.pair_encoding import totals_of
+from coplms.training.saml import exchange_of, mutual_step
 from coplms.training.sft import nats_per_byte, sft_step
 
 MakeLearner = Callable[..., Learner]
@@ -41,8 +43,7 @@ def step(
     exchange: Exchange = OPEN,
     learns: tuple[bool, bool] = (True, True),
 ) -> StepLoss:
-    views = (pairing.left.encoder(examples), pairing.right.encoder(examples))
-    return mutual_step(pairing, views, exchange, learns)
+    return mutual_step(pairing, pairing.encoder(examples), exchange, learns)
 
 
 def num_rows(learner: Learner, examples: Sequence[Example]) -> int:
@@ -50,14 +51,13 @@ def num_rows(learner: Learner, examples: Sequence[Example]) -> int:
 
 
 def num_chunks(pairing: Pairing, examples: Sequence[Example]) -> int:
-    left = collate(pairing.left.encoder(examples), 0, torch.device("cpu"))
-    right = collate(pairing.right.encoder(examples), 0, torch.device("cpu"))
-    return len(align(left.ends, left.samples, right.ends, right.samples).sample)
+    return totals_of(pairing.encoder(examples)).chunks
 
 
-@pytest.fixture
-def pairing(make_learner: MakeLearner) -> Pairing:
-    return make_pairing(make_learner("llama"), make_learner("neox"))
+@pytest.fixture(params=["fused", "plain"])
+def pairing(make_learner: MakeLearner, request: pytest.FixtureRequest) -> Pairing:
+    loss = request.param
+    return make_pairing(make_learner("llama", loss=loss), make_learner("neox", loss=loss))
 
 
 @pytest.mark.parametrize("gate", ["none", "sample"])
@@ -75,6 +75,54 @@ def test_a_batchs_losses_are_the_means_over_its_texts_whatever_their_padding(
         for kind in ("kl", "open"):
             parts = sum(m[f"{name}_{kind}"] * n for m, n in zip(alone, chunks, strict=True))
             torch.testing.assert_close(whole[f"{name}_{kind}"], parts / sum(chunks))
+
+
+@pytest.mark.parametrize("gate", ["none", "sample", "chunk"])
+@pytest.mark.parametrize("learns", [(True, True), (True, False), (False, True)])
+def test_the_fused_and_the_plain_way_give_the_same_loss_and_gradients(
+    make_learner: MakeLearner,
+    examples: Sequence[Example],
+    gate: str,
+    learns: tuple[bool, bool],
+) -> None:
+    exchange = Exchange(0.8, 2.0, "jsd", gate, chunk_event=True)
+    found = []
+    for loss in ("fused", "plain"):
+        sides = [make_learner("llama", 3, loss), make_learner("neox", loss=loss)]
+        pairing = make_pairing(*sides)
+        assert pairing.is_fused == (loss == "fused")
+        result = step(pairing, examples, exchange, learns)
+        result.total.backward()
+        gradients = [p.grad for side in sides for p in side.model.network.parameters()]
+        found.append((result, gradients))
+    (one, ours), (two, theirs) = found
+    torch.testing.assert_close(one.total, two.total, rtol=1e-12, atol=0)
+    assert one.metrics.keys() == two.metrics.keys()
+    for name, value in one.metrics.items():
+        torch.testing.assert_close(value, two.metrics[name], rtol=1e-12, atol=1e-12)
+    assert (one.tokens, one.answer_tokens) == (two.tokens, two.answer_tokens)
+    for gradient, wanted in zip(ours, theirs, strict=True):
+        assert (gradient is None) == (wanted is None)
+        if gradient is not None:
+            torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_a_head_that_cannot_be_fused_is_refused_by_name_or_done_the_plain_way(
+    make_learner: MakeLearner, examples: Sequence[Example]
+) -> None:
+    def shifted(loss: str) -> Learner:
+        learner = make_learner("llama", loss=loss)
+        head = learner.model.network.get_output_embeddings()
+        head.register_forward_hook(lambda _, __, logits: logits - logits.square())
+        return learner
+
+    with pytest.raises(ModelError, match=r"'llama'.*LlamaForCausalLM.*compute.loss: auto"):
+        make_pairing(shifted("fused"), make_learner("neox")).is_fused  # noqa: B018
+    found = [
+        step(make_pairing(shifted(loss), make_learner("neox")), examples).total
+        for loss in ("auto", "plain")
+    ]
+    assert found[0] == found[1]
 
 
 def test_the_order_of_the_batch_does_not_matter(
@@ -142,13 +190,13 @@ def test_tokens_that_only_one_side_has_are_foreign(
     make_learner: MakeLearner, tokenizers: dict[str, PreTrainedTokenizerFast]
 ) -> None:
     padded = make_pairing(make_learner("llama", extra_columns=4), make_learner("llama"))
-    assert padded.right_foreign is None
-    assert padded.left_foreign is not None
+    left, right = padded.seats
+    assert right.foreign is None
+    assert left.foreign is not None
     size = len(tokenizers["llama"])
-    assert padded.left_foreign.nonzero().flatten().tolist() == list(range(size, size + 4))
+    assert left.foreign.nonzero().flatten().tolist() == list(range(size, size + 4))
     both = make_pairing(make_learner("llama"), make_learner("neox"))
-    assert both.left_foreign is None  # both have special tokens
-    assert both.right_foreign is None
+    assert all(seat.foreign is None for seat in both.seats)  # both have special tokens
 
 
 def test_the_first_answer_token_moves_the_row_before_it_in_both_models(pairing: Pairing) -> None:
@@ -157,8 +205,9 @@ def test_the_first_answer_token_moves_the_row_before_it_in_both_models(pairing: 
     for name, learner in (("left", pairing.left), ("right", pairing.right)):
 
         def keep(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
-            inputs[0].retain_grad()
-            seen[name] = inputs[0]
+            if inputs[0].requires_grad:  # not where the head is tried out
+                inputs[0].retain_grad()
+                seen[name] = inputs[0]
 
         learner.model.network.get_output_embeddings().register_forward_pre_hook(keep)
     step(pairing, [text]).total.backward()
@@ -179,6 +228,13 @@ def test_lambda_rises_over_the_ramp() -> None:
     assert exchange_of(SamlConfig(weight=2.0, ramp_fraction=0.0), 0.0).weight == 2.0
 
 
+def test_gates_come_to_leak_once_the_text_is_known() -> None:
+    config = SamlConfig(fresh_passes=2.0)
+    assert exchange_of(config, 0.5, (1.0, 2.0)).leaks == (0.0, 0.0)
+    assert exchange_of(config, 0.5, (4.0, 10.0)).leaks == (0.5, 0.8)
+    assert exchange_of(SamlConfig(fresh_passes=0.0), 0.5, (0.1, 0.0)).leaks == (1.0, 0.0)
+
+
 def test_sft_is_the_mean_over_the_answers_tokens_alone(
     make_learner: MakeLearner, examples: Sequence[Example]
 ) -> None:
@@ -192,8 +248,12 @@ def test_sft_is_the_mean_over_the_answers_tokens_alone(
             count += 1
     loss = sft_step(learner, learner.encoder(examples))
     assert loss.total.item() == pytest.approx(nats / count, rel=1e-12)
-    longest = max(len(encoded) for encoded in learner.encoder(examples))
-    assert loss.tokens == len(examples) * (longest - 1)
+    lengths = [len(encoded) - 1 for encoded in learner.encoder(examples)]
+    assert loss.places == len(examples) * max(lengths)
+    assert loss.tokens == sum(lengths)
+    assert loss.answer_tokens == count
+    plain = make_learner(loss="plain")
+    torch.testing.assert_close(sft_step(plain, plain.encoder(examples)).total, loss.total)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
@@ -207,12 +267,16 @@ def test_nats_per_byte_counts_the_answers_bytes_and_their_end(
     assert nats_per_byte(learner, encoded, batch_size) == pytest.approx(nats / num_bytes, rel=1e-12)
 
 
-def test_distillation_is_kl_to_the_teacher_plus_cross_entropy(make_learner: MakeLearner) -> None:
-    teacher, student = make_learner("llama").model, make_learner("llama").model
+@pytest.mark.parametrize("loss_kind", ["fused", "plain"])
+def test_distillation_is_kl_to_the_teacher_plus_cross_entropy(
+    make_learner: MakeLearner, loss_kind: str
+) -> None:
+    pairing = make_pairing(*(make_learner("llama", loss=loss_kind) for _ in range(2)))
+    teacher, student = pairing.left.model, pairing.right.model
     for parameter in teacher.network.parameters():
         parameter.data *= 1.3
     blocks = torch.randint(5, 300, (2, 6))
-    loss = distill_step(teacher, student, blocks, temperature=2.0)
+    loss = distill_step(pairing, blocks, temperature=2.0)
     peer = teacher.network(input_ids=blocks[:, :-1]).logits.flatten(0, 1)
     own = student.network(input_ids=blocks[:, :-1]).logits.flatten(0, 1)
     kl = torch.nn.functional.kl_div(
@@ -227,7 +291,7 @@ def test_distillation_is_kl_to_the_teacher_plus_cross_entropy(make_learner: Make
 
 
 def test_a_perfect_copy_has_no_divergence(make_learner: MakeLearner) -> None:
-    model = make_learner("llama").model
-    loss = distill_step(model, model, torch.randint(5, 300, (2, 6)), temperature=1.0)
+    pairing = make_pairing(make_learner("llama"), make_learner("llama"))
+    loss = distill_step(pairing, torch.randint(5, 300, (2, 6)), temperature=1.0)
     assert loss.metrics["kl"] == 0
     assert math.isfinite(loss.metrics["ce"])
