@@ -23,9 +23,10 @@ def test_the_data_path_benchmark_measures_speed_and_padding(
     run: Callable[..., dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "result.json"
-    small = "--characters 40000 --left byte_bpe:400 --right fallback_bpe:400 --examples 200 --batch 8"
+    kinds = "--left byte_bpe:400 --right fallback_bpe:400"
+    small = f"{kinds} --characters 40000 --examples 200 --batch 8 --steps 30 --repeats 1"
     main = run("data_path.py")["main"]
-    main([*small.split(), "--steps", "30", "--repeats", "1", "--output", str(output)])
+    main([*small.split(), "--output", str(output)])
     (found,) = json.loads(output.read_text())["sets"]
     assert 0 < found["examples"] <= 200
     assert found["together_per_second"] > 0
@@ -42,8 +43,9 @@ def test_padding_of_real_data_is_under_a_tenth_for_both_models(
     run: Callable[..., dict[str, Any]], data_root: Path, tmp_path: Path, name: str
 ) -> None:
     path, output = str(data_root / "domains" / name / "train.jsonl"), tmp_path / "result.json"
-    small = "--characters 200000 --left byte_bpe:1000 --right fallback_bpe:600 --examples 1500"
-    settings = [*small.split(), "--steps", "64", "--repeats", "1", "--batch", "8", "16", "32"]
+    kinds = "--left byte_bpe:1000 --right fallback_bpe:600"
+    small = f"{kinds} --characters 100000 --examples 1600 --steps 50 --repeats 1 --warm-up 0"
+    settings = [*small.split(), "--batch", "8", "16", "32"]
     main = run("data_path.py")["main"]
     files = ["--text", path, "--set", name, "jsonl", path, "256"]
     main([*files, *settings, "--output", str(output)])

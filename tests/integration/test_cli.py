@@ -364,3 +364,9 @@ def test_report_is_written_again(lora: Path, call: Call) -> None:
     (lora / "report.html").unlink()
     assert call("report", "runs/tiny").out == "runs/tiny/report.html\n"
     assert (lora / "report.html").is_file()
+
+
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-m", "coplms.cli.main", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("coplms ")

@@ -21,6 +21,9 @@ from coplms.errors import AlignmentError
 _SAMPLE_STRIDE = 2**32
 """Above every byte offset: sample * stride + end orders the places of a whole batch."""
 
+_UNSPELLED = 2**32
+"""Longer than any text: what a token without bytes counts as, so that it spells none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
@@ -130,33 +133,32 @@ def spelled_ends(
     sizes = np.array([len(text) for text in texts], dtype=np.int64)
     ids = np.fromiter(chain.from_iterable(sequences), np.int64, count=int(counts.sum()))
     lengths = token_bytes.lengths[ids]
-    fits = (_sums(np.maximum(lengths, 0), counts) == sizes) & (_sums(lengths < 0, counts) == 0)
+    lengths[lengths < 0] = _UNSPELLED
+    borders = _borders(counts)
+    totals = _borders(lengths)
+    starts = totals[borders[:-1]]
+    fits = totals[borders[1:]] - starts == sizes
     # Lengths may fit by chance, so the bytes themselves are compared where they do.
     given = b"".join(text for text, fit in zip(texts, fits, strict=True) if fit)
     spelled = token_bytes.joined(ids[np.repeat(fits, counts)])
-    fits[fits] = _sums(spelled != np.frombuffer(given, dtype=np.uint8), sizes[fits]) == 0
-    totals, borders = np.cumsum(lengths), _borders(counts)
-    starts = np.concatenate([[0], totals])[borders[:-1]]
-    ends = totals - np.repeat(starts, counts)
+    wrong = _borders(spelled != np.frombuffer(given, dtype=np.uint8))
+    fits[fits] = np.diff(wrong[_borders(sizes[fits])]) == 0
+    ends = totals[1:] - np.repeat(starts, counts)
     return [
         ends[first:last] if fit else None
-        for fit, (first, last) in zip(fits, pairwise(borders), strict=True)
+        for fit, (first, last) in zip(fits, pairwise(borders.tolist()), strict=True)
     ]
 
 
-def _borders(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where runs of these lengths begin, and where the last one ends."""
-    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+def _borders(lengths: NDArray[np.int64] | NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Where runs of these lengths begin, and where the last one ends.
 
-
-def _sums(values: NDArray[np.generic], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Sums over consecutive runs of these lengths.
-
-    >>> _sums(np.array([1, 2, 4]), np.array([2, 0, 1])).tolist()
-    [3, 0, 4]
+    >>> _borders(np.array([2, 0, 1])).tolist()
+    [0, 2, 2, 3]
     """
-    totals = np.concatenate([[0], np.cumsum(values)])
-    return np.diff(totals[_borders(counts)])
+    borders = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=borders[1:])
+    return borders
 
 
 def align(
@@ -219,9 +221,9 @@ def _places(
 
 def _firsts(last: NDArray[np.int64], samples: NDArray[np.int64]) -> NDArray[np.int64]:
     """First token of the chunks that end with the tokens `last`."""
-    tokens = np.arange(len(samples), dtype=np.int64)
-    starts_sample = np.diff(samples, prepend=samples[:1] - 1) != 0
-    sample_start = np.maximum.accumulate(np.where(starts_sample, tokens, 0))
-    after_previous = np.concatenate([np.zeros(1, dtype=np.int64), last[:-1] + 1])[: len(last)]
-    first: NDArray[np.int64] = np.maximum(sample_start[last], after_previous)
+    first = np.zeros_like(last)
+    first[1:] = last[:-1] + 1
+    sample = samples[last]
+    is_new = np.diff(sample, prepend=sample[:1] - 1) != 0
+    first[is_new] = np.searchsorted(samples, sample[is_new])
     return first

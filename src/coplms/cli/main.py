@@ -75,3 +75,6 @@ def init(
 for command in (train, demo, evaluate, score, generate, report, export):
     app.command()(command)
 app.add_typer(models.app, name="models")
+
+if __name__ == "__main__":
+    main()

@@ -61,7 +61,7 @@ class SamlConfig(Section):
     """Steps per round that the DPM's shared part takes alone on a device's text before SAML."""
     weight: float = Field(1.0, ge=0)
     """lambda: weight of the divergence, added to cross-entropy."""
-    ramp_fraction: float = Field(0.0, ge=0, le=1)
+    ramp_fraction: float = Field(0.5, ge=0, le=1)
     """Part of all planned steps over which lambda rises from 0 to `weight`."""
     temperature: float = Field(1.0, gt=0)
     """tau."""

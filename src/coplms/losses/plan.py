@@ -68,7 +68,10 @@ class BlockSizes:
 
 
 def plan_groups(samples: NDArray[np.int64], gate: str, sizes: BlockSizes) -> list[Group]:
-    """All chunks of a batch in blocks; samples stay together where a gate looks at them as a whole.
+    """All chunks of a batch in blocks; samples stay whole where a gate looks at them as a whole.
+
+    Samples share a group only as far as they share a block: holding more than one would be memory
+    for nothing.
 
     Args:
         samples: The text of every chunk, never falling, `[chunks]`.
@@ -78,7 +81,8 @@ def plan_groups(samples: NDArray[np.int64], gate: str, sizes: BlockSizes) -> lis
     >>> sizes = BlockSizes(width=2, capacity=4)
     >>> for group in plan_groups(np.array([0, 0, 0, 1, 2, 2, 2, 2, 2]), "sample", sizes):
     ...     print(group.is_held, [(span.start, span.stop) for span in group.spans])
-    True [(0, 2), (2, 4)]
+    True [(0, 2), (2, 3)]
+    True [(3, 4)]
     False [(4, 6), (6, 8), (8, 9)]
     """
     if gate != "sample":
@@ -88,7 +92,7 @@ def plan_groups(samples: NDArray[np.int64], gate: str, sizes: BlockSizes) -> lis
     groups, first = [], 0
     for number in range(1, len(borders)):
         is_last = number == len(borders) - 1
-        if is_last or borders[number + 1] - borders[first] > sizes.capacity:
+        if is_last or borders[number + 1] - borders[first] > sizes.width:
             start, stop = borders[first], borders[number]
             spans = _spans(start, stop, sizes.width)
             groups.append(Group(tuple(spans), stop - start <= sizes.capacity))

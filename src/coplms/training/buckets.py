@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-WINDOW = 32
+WINDOW = 48
 """Batches that are drawn together: more leave less padding, and batches that are more alike."""
 
 

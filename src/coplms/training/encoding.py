@@ -16,7 +16,7 @@ from coplms.models.language_model import LanguageModel
 MIN_PROMPT_TOKENS = 4
 """A prompt is cut down to no less than this."""
 
-_BLOCK = 4096
+_BLOCK = 512
 """Examples per call of the tokenizer, whose own notes on a text are many times its size."""
 
 

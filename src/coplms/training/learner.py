@@ -1,5 +1,6 @@
 """A language model in training."""
 
+import logging
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,6 +14,8 @@ from coplms.models.load import vocab_size
 from coplms.training.encoding import Encoder
 from coplms.training.head import HeadForm, read_head
 from coplms.training.part import Part
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -53,13 +56,15 @@ class Learner:
         if self.compute.loss == "plain":
             return None
         form = read_head(self.model)
-        if form is None and self.compute.loss == "fused":
+        if form is None:
             network = type(self.model.network).__name__
-            raise ModelError(
+            found = (
                 f"model '{self.model.name}': the output head of {network} is of a form that the "
-                "fused loss does not know (linear, with LoRA or bias, a factor and a cap). Write "
-                "compute.loss: auto, which takes the plain way for this model"
+                "fused loss does not know (linear, with LoRA or bias, a factor and a cap)"
             )
+            if self.compute.loss == "fused":
+                raise ModelError(f"{found}. Write compute.loss: auto, which takes the plain way")
+            _LOG.warning("%s, so its losses take the plain way: more memory and time", found)
         return form
 
     def block_sizes(self, peer_vocab_size: int, num_classes: int) -> BlockSizes:

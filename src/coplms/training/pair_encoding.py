@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,10 +83,12 @@ def align_pairs(
         right_first=chunks.right_first - right_first[chunks.sample],
         right_count=chunks.right_count,
     )
-    borders = np.searchsorted(chunks.sample, np.arange(1, len(left)))
-    columns = [np.split(getattr(own, field.name), borders) for field in fields(Chunks)]
-    parts = (Chunks(*column) for column in zip(*columns, strict=True))
-    return [PairedExample(*each) for each in zip(left, right, parts, strict=True)]
+    borders = np.searchsorted(chunks.sample, np.arange(len(left) + 1)).tolist()
+    columns = [getattr(own, field.name) for field in fields(Chunks)]
+    return [
+        PairedExample(one, other, Chunks(*(column[first:last] for column in columns)))
+        for one, other, (first, last) in zip(left, right, pairwise(borders), strict=True)
+    ]
 
 
 def _ends(examples: Sequence[EncodedExample]) -> NDArray[np.int64]:

@@ -18,10 +18,15 @@ def test_the_blocks_hold_every_chunk_once_and_in_order(gate: str) -> None:
 
 def test_a_gate_by_sample_never_parts_a_sample() -> None:
     samples = np.array([0, 0, 0, 4, 4, 5, 5, 5, 5, 5, 5, 9])
-    groups = plan_groups(samples, "sample", BlockSizes(2, 5))
-    borders = [(group.spans[0].start, group.spans[-1].stop) for group in groups]
-    assert borders == [(0, 5), (5, 11), (11, 12)]
-    assert [group.is_held for group in groups] == [True, False, True]
+    for width, wanted in (
+        (2, [(0, 3), (3, 5), (5, 11), (11, 12)]),
+        (5, [(0, 5), (5, 11), (11, 12)]),
+    ):
+        groups = plan_groups(samples, "sample", BlockSizes(width, 5))
+        borders = [(group.spans[0].start, group.spans[-1].stop) for group in groups]
+        assert borders == wanted
+        is_long = [stop - start > 5 for start, stop in wanted]
+        assert [group.is_held for group in groups] == [not long for long in is_long]
 
 
 def test_no_chunks_need_no_blocks() -> None:

@@ -27,7 +27,7 @@ def test_one_backward_pass_serves_all_parts() -> None:
 
     def loss() -> StepLoss:
         total = (left_weight - 1).pow(2).sum() + (right_weight + 1).pow(2).sum()
-        return StepLoss(total, {}, 1)
+        return StepLoss(total, {}, 1, 1, 1)
 
     optimize([left, right], [[loss]] * 3, 3, lambda row: None)
     assert left.steps_taken == right.steps_taken == 3
@@ -78,7 +78,7 @@ def test_the_clock_is_read_after_the_device_has_done_its_work(
 
     monkeypatch.setattr("coplms.training.loop.time.perf_counter", clock)
     part, weight = make_part()
-    loss = StepLoss((weight - 1).sum(), {"loss": torch.ones(()).as_subclass(Metric)}, 1)
+    loss = StepLoss((weight - 1).sum(), {"loss": torch.ones(()).as_subclass(Metric)}, 1, 1, 1)
     optimize([part], [[lambda: loss]], 1, lambda row: None)
     assert events[:3] == ["clock", "wait", "clock"]
 

@@ -162,7 +162,7 @@ def test_autocast_is_off_outside_steps_and_for_models_that_do_not_want_it(
 
     def step() -> StepLoss:
         states.append((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
-        return StepLoss(torch.zeros(()), {}, 1)
+        return StepLoss(torch.zeros(()), {}, 1, 1, 1)
 
     for autocast in (False, True):
         learner.compute = ComputeConfig(autocast=autocast)

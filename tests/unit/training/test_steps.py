@@ -108,7 +108,7 @@ def test_the_fused_and_the_plain_way_give_the_same_loss_and_gradients(
 
 
 def test_a_head_that_cannot_be_fused_is_refused_by_name_or_done_the_plain_way(
-    make_learner: MakeLearner, examples: Sequence[Example]
+    make_learner: MakeLearner, examples: Sequence[Example], caplog: pytest.LogCaptureFixture
 ) -> None:
     def shifted(loss: str) -> Learner:
         learner = make_learner("llama", loss=loss)
@@ -123,6 +123,9 @@ def test_a_head_that_cannot_be_fused_is_refused_by_name_or_done_the_plain_way(
         for loss in ("auto", "plain")
     ]
     assert found[0] == found[1]
+    [notice] = caplog.messages
+    assert "'llama'" in notice
+    assert "plain way" in notice
 
 
 def test_the_order_of_the_batch_does_not_matter(

@@ -1,0 +1,1 @@
+"""What the benchmark of learning is made of; `benchmarks/learning.py` runs it."""
