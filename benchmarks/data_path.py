@@ -33,7 +33,7 @@ from coplms.models.language_model import LanguageModel
 from coplms.models.zoo_tokenizers import TokenizerKind, train_tokenizer
 from coplms.training.batches import collate_pair
 from coplms.training.buckets import batch_indices
-from coplms.training.encoding import Encoder
+from coplms.training.encoding import BLOCK, Encoder
 from coplms.training.pair_encoding import PairedExample, PairEncoder, align_pairs
 
 TEMPLATE = DataConfig.model_fields["template"].default
@@ -158,13 +158,16 @@ def measure_alignment(
     ids = [[each.answer[:-1] for each in side] for side in sides]
     pairs = PairEncoder(*encoders)(examples)
     cpu = torch.device("cpu")
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(examples), BLOCK)]
 
     def ends() -> None:
         for encoder, tokens in zip(encoders, ids, strict=True):
-            spelled_ends(encoder.bytes, tokens, texts)
+            for block in blocks:
+                spelled_ends(encoder.bytes, tokens[block], texts[block])
 
     def chunks() -> None:
-        align_pairs(*sides)
+        for block in blocks:
+            align_pairs(*(side[block] for side in sides))
 
     def tensors() -> None:
         for start in range(0, len(pairs), 16):

@@ -17,7 +17,7 @@ from coplms.training.batches import Batch, PairedBatch, collate_pair
 from coplms.training.head import row_logits
 from coplms.training.pair import Pairing
 from coplms.training.pair_encoding import PairedExample
-from coplms.training.saml import exchange_of, mutual_step
+from coplms.training.saml import Standing, exchange_of, mutual_step
 from coplms.training.sft import sft_step
 from learning.gold import gold
 from learning.scales import Done, Setting
@@ -67,7 +67,9 @@ def _mutual(
             "fresh_passes": setting.fresh_passes,
         }
     )
-    exchange = exchange_of(config, done.progress, (done.passes, done.passes))
+    # Peers here are of like strength, or better: what a far worse one may not teach is left out.
+    standing = Standing(done.passes, cost=1.0)
+    exchange = exchange_of(config, done.progress, standing, standing)
     return mutual_step(pairing, pairs, exchange, learns).total
 
 

@@ -72,7 +72,8 @@ class SamlConfig(Section):
     byte."""
     fresh_passes: float = Field(2.0, ge=0)
     """How often a model may have seen its text and still be judged by it. After n passes a shut
-    gate lets through 1 - fresh_passes / n: a low cost of known text is memory, not knowledge."""
+    gate lets through 1 - fresh_passes / n, less where the peer is much worse on dev text: a low
+    cost of known text is memory, not knowledge."""
     chunk_event: bool = False
     """Make the whole chunk an outcome of its own where chunks are not one-to-one."""
     server_proxy: Literal["train", "freeze"] = "freeze"

@@ -31,7 +31,7 @@ from coplms.training.pair import Pairing
 from coplms.training.part import Part
 from coplms.training.phases import Phase, mutual_learn, tune
 from coplms.training.pools import Pool
-from coplms.training.saml import exchange_of
+from coplms.training.saml import Standing, exchange_of
 from coplms.training.sft import nats_per_byte
 
 
@@ -76,12 +76,13 @@ class CoPLMs:
 
         def saml(phase: Phase) -> dict[str, float]:
             use_domain_adapter(device.dpm, on=True)
+            costs = self._costs(device.pairing, [*device.data.dev, *device.public.dev])
             return mutual_learn(
                 device.pairing,
                 (shared, own),
                 [Pool(text, batch)],
                 self.config.saml.steps,
-                lambda: self._exchange((shared, own), len(text)),
+                lambda: self._exchange((shared, own), len(text), costs),
                 self.optimizer,
                 phase,
             )
@@ -102,12 +103,14 @@ class CoPLMs:
             return {"num_devices": len(uploads)}
 
         def saml(phase: Phase) -> dict[str, float]:
+            text = server.data.train
+            costs = self._costs(server.pairing, server.data.dev)
             return mutual_learn(
                 server.pairing,
                 (proxy, own),
-                [Pool(server.data.train, self.optimizer.batch_size)],
+                [Pool(text, self.optimizer.batch_size)],
                 self.config.saml.server_steps,
-                lambda: self._exchange((proxy, own), len(server.data.train)),
+                lambda: self._exchange((proxy, own), len(text), costs),
                 self.optimizer,
                 phase,
             )
@@ -146,15 +149,25 @@ class CoPLMs:
         label = Label(round_number, server.name, "transfer")
         journal.phase(label, transfer, [server.llm.parts[OWN]])
 
-    def _exchange(self, parts: tuple[Part | None, Part], num_examples: int) -> Exchange:
+    def _exchange(
+        self,
+        parts: tuple[Part | None, Part],
+        num_examples: int,
+        costs: tuple[float, float] | None,
+    ) -> Exchange:
         """The exchange of the coming step between two parts (left, right) on so much text."""
         own = parts[1]
-        left, right = (
-            0.0 if part is None else part.steps_taken * self.optimizer.batch_size / num_examples
-            for part in parts
-        )
         progress = own.steps_taken / max(1, own.planned_steps)
-        return exchange_of(self.config.saml, progress, (left, right))
+        if costs is None:
+            return exchange_of(self.config.saml, progress)
+        left, right = (
+            Standing(0.0 if part is None else self._passes(part, num_examples), cost)
+            for part, cost in zip(parts, costs, strict=True)
+        )
+        return exchange_of(self.config.saml, progress, left, right)
+
+    def _passes(self, part: Part, num_examples: int) -> float:
+        return part.steps_taken * self.optimizer.batch_size / num_examples
 
     def _transfer(
         self,
@@ -168,7 +181,8 @@ class CoPLMs:
         """The DPM (left) answers `inputs` and teaches the other model, if it knows more."""
         proxy, learner = pairing.left, pairing.right
         batch = self.optimizer.batch_size
-        better = self._is_better(proxy, learner, dev or own_text)
+        costs = self._costs(pairing, dev or own_text)
+        better = costs is not None and costs[0] < costs[1]
         answered = self._answered(proxy, learner, inputs) if better else []
         taken = round(self.config.transfer.share * batch) if answered else 0
         parts = (None, learner.parts[OWN])
@@ -178,15 +192,20 @@ class CoPLMs:
             parts,
             [Pool(own_text, batch - taken), Pool(answered, taken)],
             steps,
-            lambda: replace(self._exchange(parts, num_examples), weight=weight),
+            lambda: replace(self._exchange(parts, num_examples, costs), weight=weight),
             self.optimizer,
             phase,
         )
         return {**metrics, "num_answers": len(answered), "proxy_is_better": float(better)}
 
-    def _is_better(self, proxy: Learner, learner: Learner, dev: Sequence[Example]) -> bool:
-        costs = [nats_per_byte(side, side.encoder(dev), 64) for side in (proxy, learner)]
-        return costs[0] < costs[1]
+    def _costs(self, pairing: Pairing, text: Sequence[Example]) -> tuple[float, float] | None:
+        """Nats per byte of both models; None without text."""
+        if not text:
+            return None
+        left, right = (
+            nats_per_byte(side, side.encoder(text), 64) for side in (pairing.left, pairing.right)
+        )
+        return left, right
 
     def _answered(
         self, proxy: Learner, learner: Learner, inputs: Sequence[Example]

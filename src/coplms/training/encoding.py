@@ -16,8 +16,9 @@ from coplms.models.language_model import LanguageModel
 MIN_PROMPT_TOKENS = 4
 """A prompt is cut down to no less than this."""
 
-_BLOCK = 512
-"""Examples per call of the tokenizer, whose own notes on a text are many times its size."""
+BLOCK = 512
+"""Examples that are encoded and aligned together: many, but no more than a processor's cache and
+the tokenizer's own notes on a text, which are many times its size, have room for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +65,8 @@ class Encoder:
             DataError: If an answer does not fit the context; prompts are cut, answers never.
         """
         new = [example for example in dict.fromkeys(examples) if example not in self._cache]
-        for start in range(0, len(new), _BLOCK):
-            block = new[start : start + _BLOCK]
+        for start in range(0, len(new), BLOCK):
+            block = new[start : start + BLOCK]
             self._cache.update(zip(block, self._encode(block), strict=True))
         return [self._cache[example] for example in examples]
 

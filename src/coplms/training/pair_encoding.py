@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from coplms.alignment.places import Chunks, align
 from coplms.data.example import Example
 from coplms.losses.mutual import Totals
-from coplms.training.encoding import EncodedExample, Encoder
+from coplms.training.encoding import BLOCK, EncodedExample, Encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ def totals_of(pairs: Iterable[PairedExample]) -> Totals:
 class PairEncoder:
     """Encodes examples for two models and aligns them, each of them once.
 
-    All that are new are aligned together.
+    Those that are new are aligned together, a block of them at a time.
     """
 
     def __init__(self, left: Encoder, right: Encoder) -> None:
@@ -62,8 +62,10 @@ class PairEncoder:
             DataError: If an answer does not fit the context of one of the models.
         """
         new = [example for example in dict.fromkeys(examples) if example not in self._cache]
-        pairs = align_pairs(self.left(new), self.right(new))
-        self._cache.update(zip(new, pairs, strict=True))
+        left, right = self.left(new), self.right(new)
+        for start in range(0, len(new), BLOCK):
+            block = slice(start, start + BLOCK)
+            self._cache.update(zip(new[block], align_pairs(left[block], right[block]), strict=True))
         return [self._cache[example] for example in examples]
 
 

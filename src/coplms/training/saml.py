@@ -7,6 +7,7 @@ over common classes at the first row of each common chunk.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -19,35 +20,56 @@ from coplms.training.pair_encoding import PairedExample
 from coplms.training.pair_loss import joint, pair_loss
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How well a model of a pair knows its text, and what it is worth.
+
+    Attributes:
+        passes: How often it has seen the text that it learns from.
+        cost: Nats per byte on text that it does not learn from.
+    """
+
+    passes: float
+    cost: float
+
+
 def exchange_of(
-    config: SamlConfig, progress: float, passes: tuple[float, float] = (0.0, 0.0)
+    config: SamlConfig, progress: float, left: Standing | None = None, right: Standing | None = None
 ) -> Exchange:
     """The exchange of a step.
 
     Args:
         config: What does not change.
         progress: Part of all planned steps that are done, 0 to 1: lambda rises over the ramp.
-        passes: How often the left and the right side have seen their text: gates come to leak.
+        left: How the left side stands; gates leak only where both are known.
+        right: How the right side does.
     """
     ramp = config.ramp_fraction
     rise = 1.0 if ramp == 0 else min(1.0, progress / ramp)
+    leaks = (0.0, 0.0)
+    if left is not None and right is not None:
+        leaks = (_leak(config, left, right), _leak(config, right, left))
     return Exchange(
         weight=config.weight * rise,
         temperature=config.temperature,
         divergence=config.divergence,
         gate=config.gate,
         chunk_event=config.chunk_event,
-        leaks=(_leak(config.fresh_passes, passes[0]), _leak(config.fresh_passes, passes[1])),
+        leaks=leaks,
     )
 
 
-def _leak(fresh_passes: float, passes: float) -> float:
-    """What a shut gate lets through: nothing while the text is fresh, then 1 - fresh / passes.
+def _leak(config: SamlConfig, own: Standing, peer: Standing) -> float:
+    """What a shut gate lets through to a model (docs/paper.md, "Gate").
 
-    >>> [_leak(2.0, passes) for passes in (0.0, 2.0, 4.0)]
-    [0.0, 0.0, 0.5]
+    >>> peers = [Standing(0.0, cost) for cost in (0.5, 1.0, 1.5, 3.0)]
+    >>> [_leak(SamlConfig(fresh_passes=2.0), Standing(4.0, 1.0), peer) for peer in peers]
+    [0.5, 0.5, 0.25, 0.0]
     """
-    return 0.0 if passes <= fresh_passes else 1.0 - fresh_passes / passes
+    if own.passes <= config.fresh_passes:
+        return 0.0
+    known = 1.0 - config.fresh_passes / own.passes
+    return known * min(1.0, max(0.0, 2.0 - peer.cost / own.cost))
 
 
 def mutual_step(

@@ -59,6 +59,18 @@ def test_examples_are_aligned_once_and_all_together(
     assert calls == [3, len(examples) - 3]
 
 
+def test_blocks_of_examples_are_aligned_as_all_of_them(
+    encode: PairEncoder, examples: Sequence[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = encode(examples)
+    monkeypatch.setattr(pair_encoding, "BLOCK", 2)
+    in_blocks = PairEncoder(encode.left, encode.right)(examples)
+    for one, other in zip(whole, in_blocks, strict=True):
+        assert (one.left, one.right) == (other.left, other.right)
+        for name, column in vars(one.chunks).items():
+            assert np.array_equal(getattr(other.chunks, name), column)
+
+
 def test_no_examples_are_no_pairs(encode: PairEncoder) -> None:
     assert encode([]) == []
 

@@ -19,7 +19,7 @@ from coplms.training.learner import Learner
 from coplms.training.loop import StepLoss
 from coplms.training.pair import Pairing, pair
 from coplms.training.pair_encoding import totals_of
-from coplms.training.saml import exchange_of, mutual_step
+from coplms.training.saml import Standing, exchange_of, mutual_step
 from coplms.training.sft import nats_per_byte, sft_step
 
 MakeLearner = Callable[..., Learner]
@@ -232,10 +232,16 @@ def test_lambda_rises_over_the_ramp() -> None:
 
 
 def test_gates_come_to_leak_once_the_text_is_known() -> None:
-    config = SamlConfig(fresh_passes=2.0)
-    assert exchange_of(config, 0.5, (1.0, 2.0)).leaks == (0.0, 0.0)
-    assert exchange_of(config, 0.5, (4.0, 10.0)).leaks == (0.5, 0.8)
-    assert exchange_of(SamlConfig(fresh_passes=0.0), 0.5, (0.1, 0.0)).leaks == (1.0, 0.0)
+    def leaks(left: tuple[float, float], right: tuple[float, float]) -> tuple[float, float]:
+        config = SamlConfig(fresh_passes=2.0)
+        return exchange_of(config, 0.5, Standing(*left), Standing(*right)).leaks
+
+    assert leaks((1.0, 1.0), (2.0, 1.0)) == (0.0, 0.0)
+    assert leaks((4.0, 1.0), (10.0, 1.0)) == (0.5, 0.8)
+    assert exchange_of(SamlConfig(), 0.5, Standing(9.0, 1.0)).leaks == (0.0, 0.0)
+    # A peer of twice the cost or more teaches nothing; the better one teaches it all.
+    assert leaks((4.0, 1.0), (4.0, 2.5)) == (0.0, 0.5)
+    assert leaks((4.0, 2.0), (4.0, 3.0)) == (0.25, 0.5)
 
 
 def test_sft_is_the_mean_over_the_answers_tokens_alone(
