@@ -92,8 +92,9 @@ class TransferConfig(Section):
     weight: float = Field(1.0, ge=0)
     """lambda of the divergence from the DPM, beside cross-entropy on its answers."""
     share: float = Field(0.75, ge=0, le=1)
-    """Part of each batch taken from the answered transfer set; the rest is the member's own text,
-    as everything is where the DPM is no better than the learner on dev data."""
+    """Part of the examples taken from the answered transfer set, exact over every window of batches;
+    the rest is the member's own text, as everything is where the DPM is no better than the learner
+    on dev data."""
 
 
 class CoPLMsConfig(Section):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coplms.data.example import Example
-from coplms.data.prompt import encode_prompt
+from coplms.data.prompt import encode_prompts
 from coplms.errors import ConfigError, DataError
 from coplms.evaluation.generate import generate_answers
 from coplms.evaluation.score import Prediction, Score, mean_score, score_prediction
@@ -111,7 +111,8 @@ def evaluate_model(
             "Raise max_length, or lower max_new_tokens."
         )
     _check_references(examples)
-    prompts = [encode_prompt(model.tokenizer, each, template, max_prompt) for each in examples]
+    rooms = [max_prompt] * len(examples)
+    prompts = encode_prompts(model.tokenizer, examples, template, rooms)
     answers = generate_answers(model, prompts, max_new_tokens, batch_size)
     predictions = [
         Prediction(example.task, example.input, example.references, answer.text)

@@ -211,7 +211,7 @@ class CoPLMs:
         self, proxy: Learner, learner: Learner, inputs: Sequence[Example]
     ) -> list[Example]:
         """The inputs with the proxy's answers, where they are confident and fit the learner."""
-        prompts = [proxy.encoder.prompt(example, self.max_new_tokens) for example in inputs]
+        prompts = proxy.encoder.prompts(inputs, self.max_new_tokens)
         answers = generate_answers(proxy.model, prompts, self.max_new_tokens, batch_size=64)
         least = math.log(self.config.transfer.min_confidence or 1e-30)
         confident = [
@@ -221,4 +221,4 @@ class CoPLMs:
             and answer.text
             and answer.log_probability >= least * answer.num_tokens
         ]
-        return [example for example in confident if learner.encoder.fits(example)]
+        return learner.encoder.fitting(confident)

@@ -81,10 +81,6 @@ class Encoder:
         rooms = [room] * len(examples)
         return encode_prompts(self.model.tokenizer, examples, self.template, rooms)
 
-    def fits(self, example: Example) -> bool:
-        """Whether the answer leaves room for a prompt."""
-        return bool(self.fitting([example]))
-
     def fitting(self, examples: Sequence[Example]) -> list[Example]:
         """The examples whose answers leave room for a prompt."""
         texts = [example.answer for example in examples]

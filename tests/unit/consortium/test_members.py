@@ -57,7 +57,7 @@ def test_learners_are_paired_by_the_classes_of_their_tokenizers(tmp_path: Path) 
     pairing = pair_learners(left, right, tmp_path)
     assert pairing.left is left
     assert pairing.right is right
-    assert torch.equal(pairing.left_classes, pairing.right_classes)
+    assert torch.equal(pairing.seats[0].classes, pairing.seats[1].classes)
     assert len(list(tmp_path.iterdir())) == 1
     again = pair_learners(left, right, tmp_path)
-    assert torch.equal(again.left_classes, pairing.left_classes)
+    assert torch.equal(again.seats[0].classes, pairing.seats[0].classes)
