@@ -29,6 +29,9 @@ from coplms.training.sft import sft_step
 PLAIN = "two CEs, plain"
 """What everything is compared with: logits of all answer rows, PyTorch's cross-entropy."""
 
+EVENT = "SAML, fused, chunk event"
+"""With whole chunks as outcomes, as is the default; the first of the gates."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
@@ -82,8 +85,9 @@ def measure(
             sft_step(learner, view).total.backward()
         clear(pairing)
 
-    def saml(pairing: Pairing, gate: str) -> None:
-        mutual_step(pairing, pairs, Exchange(1.0, gate=gate)).total.backward()
+    def saml(pairing: Pairing, gate: str, *, chunk_event: bool = False) -> None:
+        exchange = Exchange(1.0, gate=gate, chunk_event=chunk_event)
+        mutual_step(pairing, pairs, exchange).total.backward()
         clear(pairing)
 
     works: dict[str, Callable[[], None]] = {
@@ -92,6 +96,7 @@ def measure(
     }
     for gate in options.gates:
         works[f"SAML, fused, gate {gate}"] = lambda gate=gate: saml(fused, gate)
+    works[EVENT] = lambda: saml(fused, options.gates[0], chunk_event=True)
     works[f"SAML, plain, gate {options.gates[0]}"] = lambda: saml(plain, options.gates[0])
     times = alternate(list(works.values()), options.repeats, options.warm_up)
     num_tokens = sum(len(example) for view in views for example in view)

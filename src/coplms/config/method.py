@@ -74,7 +74,7 @@ class SamlConfig(Section):
     """How often a model may have seen its text and still be judged by it. After n passes a shut
     gate lets through 1 - fresh_passes / n, less where the peer is much worse on dev text: a low
     cost of known text is memory, not knowledge."""
-    chunk_event: bool = False
+    chunk_event: bool = True
     """Make the whole chunk an outcome of its own where chunks are not one-to-one."""
     server_proxy: Literal["train", "freeze"] = "freeze"
     """Whether mutual learning on the server's small text may change the aggregated DPM."""
@@ -92,9 +92,9 @@ class TransferConfig(Section):
     weight: float = Field(1.0, ge=0)
     """lambda of the divergence from the DPM, beside cross-entropy on its answers."""
     share: float = Field(0.75, ge=0, le=1)
-    """Part of the examples taken from the answered transfer set, exact over every window of batches;
-    the rest is the member's own text, as everything is where the DPM is no better than the learner
-    on dev data."""
+    """Part of the examples taken from the answered transfer set, exact over every window of
+    batches; the rest is the member's own text, as everything is where the DPM is no better than the
+    learner on dev data."""
 
 
 class CoPLMsConfig(Section):
