@@ -34,6 +34,7 @@ from coplms.training.batches import collate
 from coplms.training.encoding import EncodedExample
 from coplms.training.learner import Learner
 from coplms.training.pair import Pairing
+from coplms.training.pair_encoding import align_pairs
 from coplms.training.saml import mutual_step
 from coplms.training.sft import sft_step
 
@@ -105,7 +106,7 @@ def measure_saml(pairing: Pairing, views: Views, options: argparse.Namespace) ->
         clear(pairing)
 
     def saml() -> None:
-        mutual_step(pairing, views, exchange).total.backward()
+        mutual_step(pairing, align_pairs(*views), exchange).total.backward()
         clear(pairing)
 
     works = [two_cross_entropies, saml]
