@@ -188,9 +188,14 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_goes_on(
             signal.raise_signal(signal.SIGINT)
 
     command = ("train", "tiny.yaml", "--data-root", "data", "--output", "stopped")
-    with monkeypatch.context() as patch:
-        patch.setattr(PlainLines, "phase_started", press_ctrl_c)
-        outcome = call(*command)
+    # A process that was started in the background ignores the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(PlainLines, "phase_started", press_ctrl_c)
+            outcome = call(*command)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert outcome.code == 130
     assert outcome.err == "stopped; run the same command to continue\n"
     asked = call("generate", "stopped", "--device", "bank", "--prompt", "Anything?")
