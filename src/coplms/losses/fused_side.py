@@ -113,7 +113,9 @@ class LearningSide:
             if self.learns and self.is_chunk is None:
                 self._add_cross_entropy(block)
         self.rest = chunk_sums(self.nll, self.side.first, self.side.count)
-        self.tempered_rest = chunk_sums(self.tempered_nll, self.side.first, self.side.count)
+        if self.is_chunk is not None:
+            first, count = self.side.first, self.side.count
+            self.tempered_rest = chunk_sums(self.tempered_nll, first, count)
 
     def pass_events(self) -> None:
         """The same rows once more: events move every row of their chunk."""
