@@ -1,48 +1,12 @@
-from collections.abc import Callable
-
 import pytest
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    BloomConfig,
-    CohereConfig,
-    Gemma2Config,
-    GPT2Config,
-    GPTNeoXConfig,
-    LlamaConfig,
-    OPTConfig,
-    PreTrainedConfig,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedTokenizerFast
 
 from coplms.losses.rows import token_nll
-from coplms.models.language_model import LanguageModel
 from coplms.training.batches import Batch
 from coplms.training.head import row_logits
 
-from .reading import make_batch
-
-SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-WIDTH = {"intermediate_size": 24}
-GROUPED = {**SIZES, **WIDTH, "num_key_value_heads": 1}
-IDS = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
-
-CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
-    "llama": lambda: LlamaConfig(**GROUPED, **IDS),
-    "gpt_neox": lambda: GPTNeoXConfig(**SIZES, **WIDTH, **IDS),
-    "bloom": lambda: BloomConfig(vocab_size=50, hidden_size=16, n_layer=2, n_head=2, **IDS),
-    "gpt2": lambda: GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, **IDS),
-    "opt": lambda: OPTConfig(**SIZES, **IDS, ffn_dim=24, word_embed_proj_dim=8),
-    "gemma2": lambda: Gemma2Config(**GROUPED, **IDS, head_dim=8, final_logit_softcapping=1.5),
-    "cohere": lambda: CohereConfig(**GROUPED, **IDS, logit_scale=0.25),
-}
-
-
-def make_model(architecture: str, tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
-    network = AutoModelForCausalLM.from_config(CONFIGS[architecture]())
-    for parameter in network.parameters():
-        parameter.data *= 3
-    return LanguageModel(architecture, network.double().eval(), tokenizer, architecture)
+from .reading import CONFIGS, make_batch, make_model
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)
@@ -66,9 +30,9 @@ def test_soft_capping_and_scaling_act_on_the_rows(
     tokenizers: dict[str, PreTrainedTokenizerFast],
 ) -> None:
     batch = make_batch()
-    capped = make_model("gemma2", tokenizers["llama"])
+    capped = make_model("gemma2 soft-capped", tokenizers["llama"])
     assert row_logits(capped, batch).abs().max() < 1.5
-    scaled = make_model("cohere", tokenizers["llama"])
+    scaled = make_model("cohere scaled", tokenizers["llama"])
     before = row_logits(scaled, batch)
     scaled.network.logit_scale *= 2
     torch.testing.assert_close(row_logits(scaled, batch), 2 * before)
