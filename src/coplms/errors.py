@@ -30,6 +30,18 @@ class ConsortiumError(CoplmsError):
     """A message between server and device does not fit what was agreed."""
 
 
+class DivergenceError(ConsortiumError):
+    """Training gave values that are not finite."""
+
+
+class UnknownRunError(ConsortiumError):
+    """A message is of a run that the device was never told about."""
+
+
+class QuorumError(ConsortiumError):
+    """Too few devices answered."""
+
+
 class RunError(CoplmsError):
     """A run's folder cannot be used as asked."""
 

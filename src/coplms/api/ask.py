@@ -68,9 +68,15 @@ def load_tuned(run: str | Path, member: str, model: str | None = None) -> Langua
     if kind not in members[member]:
         known = " and ".join(members[member])
         raise ConfigError(f"'{member}' of {run} has no model '{kind}'. It has {known}.")
+    if member in config.remote:
+        raise RunError(
+            f"{run}: the models of '{member}' are on its own machine, in the folder that "
+            "`coplms device` keeps there. Ask for the server's llm or dpm here."
+        )
     if kind == "dpm":
         return _load_proxy(folder, config, member)
-    described = {device.name: device.slm for device in config.devices}.get(member, config.llm)
+    slms = {device.name: device.slm for device in config.devices}
+    described = slms.get(member) or config.llm
     return _load_own(folder, config, member, kind, described)
 
 
@@ -161,8 +167,7 @@ def _load_proxy(run: Path, config: RunConfig, member: str) -> LanguageModel:
         model = load_model("dpm", str(folder), config.dtype, _device(config))
     else:
         folder = _finished(run, adapter_folder(run, member, PROXY_SHARED))
-        base = run / "dpm" if member == SERVER else run / "devices" / member / "dpm"
-        model = load_model("dpm", str(base), config.dtype, _device(config))
+        model = load_model("dpm", str(run / "dpm"), config.dtype, _device(config))
         load_adapter(model, SHARED, folder)
     if member != SERVER:
         load_adapter(model, DOMAIN, _finished(run, adapter_folder(run, member, PROXY_DOMAIN)))

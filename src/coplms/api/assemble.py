@@ -9,6 +9,7 @@ from torch import nn
 
 from coplms.config.model import DpmConfig, ModelConfig, TuningConfig
 from coplms.config.run import RunConfig
+from coplms.config.training import TrainingConfig
 from coplms.consortium.members import DOMAIN, OWN, SHARED
 from coplms.consortium.messages import SERVER
 from coplms.errors import ConfigError
@@ -36,7 +37,7 @@ def run_devices(config: RunConfig) -> list[torch.device]:
         ModelError: If this machine has no such device.
     """
     models: list[ModelConfig | DpmConfig] = [config.llm, config.dpm]
-    models += [device.slm for device in config.devices]
+    models += [device.slm for device in config.devices if device.slm is not None]
     return list(dict.fromkeys(resolve_device(config.device_of(model)) for model in models))
 
 
@@ -49,7 +50,7 @@ class Assembler:
         zoo: Folders of the mini models by name.
     """
 
-    config: RunConfig
+    config: TrainingConfig
     zoo: Mapping[str, Path]
 
     def path(self, model: str) -> str:
@@ -91,32 +92,43 @@ class Assembler:
             parameters = adapter_parameters(model, OWN)
         else:
             parameters = base_parameters(model)
-        return self._learner(model, {OWN: self._part(part, parameters, steps)})
+        return self._learner(model, {OWN: self.part(part, parameters, steps)})
 
     def proxy(self, folder: Path, member: str) -> Learner:
         """A member's copy of the DPM with its shared part; on devices also a domain adapter."""
-        config, method = self.config, self.config.method
+        config = self.config
         model = load_model("dpm", str(folder), config.dtype, self.device(config.dpm))
         tuning = config.tuning_of(config.dpm)
         is_adapter = tuning.kind == "lora"
         if is_adapter:
             self._add(model, SHARED, tuning)
         shared = adapter_parameters(model, SHARED) if is_adapter else base_parameters(model)
-        on_server = member == SERVER
-        steps = method.server_proxy_steps if on_server else method.device_proxy_steps
-        rate = self.proxy_learning_rate
-        parts = {SHARED: self._part(f"{member}/dpm-shared", shared, steps, rate)}
-        if not on_server:
-            self._add(model, DOMAIN, config.domain_tuning)
-            parameters = adapter_parameters(model, DOMAIN)
-            rate = method.dst.learning_rate or rate
-            parts[DOMAIN] = self._part(
-                f"{member}/dpm-domain", parameters, method.domain_steps, rate
-            )
+        domain = None
+        if member != SERVER:
+            self._add(model, DOMAIN, self.config.domain_tuning)
+            domain = adapter_parameters(model, DOMAIN)
+        parts = self.proxy_parts(member, shared, domain)
         activate(model, [SHARED] if is_adapter else [])
         learner = self._learner(model, parts)
         learner.shared_is_adapter = is_adapter
         return learner
+
+    def proxy_parts(
+        self,
+        member: str,
+        shared: Mapping[str, nn.Parameter],
+        domain: Mapping[str, nn.Parameter] | None,
+    ) -> dict[str, Part]:
+        """The parts of a member's copy of the DPM; the domain adapter is a device's alone."""
+        method, rate = self.config.method, self.proxy_learning_rate
+        on_server = domain is None
+        steps = method.server_proxy_steps if on_server else method.device_proxy_steps
+        parts = {SHARED: self.part(f"{member}/dpm-shared", shared, steps, rate)}
+        if domain is not None:
+            rate = method.dst.learning_rate or rate
+            name = f"{member}/dpm-domain"
+            parts[DOMAIN] = self.part(name, domain, method.domain_steps, rate)
+        return parts
 
     @property
     def proxy_learning_rate(self) -> float:
@@ -126,7 +138,7 @@ class Assembler:
 
     def whole(self, model: LanguageModel, part: str, rate: float, steps: int) -> Learner:
         """A model whose part `own` is all of it, for distillation."""
-        return self._learner(model, {OWN: self._part(part, base_parameters(model), steps, rate)})
+        return self._learner(model, {OWN: self.part(part, base_parameters(model), steps, rate)})
 
     def _learner(self, model: LanguageModel, parts: dict[str, Part]) -> Learner:
         """A learner of which nothing takes gradients until a phase lets it."""
@@ -135,13 +147,14 @@ class Assembler:
         encoder = Encoder(model, data.template, data.max_length)
         return Learner(model, encoder, parts, compute=compute)
 
-    def _part(
+    def part(
         self,
         name: str,
         parameters: Mapping[str, nn.Parameter],
         steps: int,
         rate: float | None = None,
     ) -> Part:
+        """Parameters with their optimiser; `rate` where it is not that of LLM and SLMs."""
         optimizer = self.config.optimizer
         return Part(name, parameters, optimizer, rate or optimizer.learning_rate, steps)
 

@@ -1,7 +1,6 @@
 """A run in a few lines of Python."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -9,62 +8,37 @@ import torch
 from coplms.api.assemble import MINI, Assembler
 from coplms.api.cache import default_cache
 from coplms.api.folder import check_folder, describe, open_folder
+from coplms.api.local_devices import LocalDevices
 from coplms.api.lock import hold
-from coplms.api.members import MemberBuilder
 from coplms.api.outline import zoo_folders
-from coplms.api.output import save_models
+from coplms.api.output import save_server
+from coplms.api.post import all_done, make_post, without_devices
+from coplms.api.recorder import DeviceRecorder, Recorder, Silent
 from coplms.api.refuse import check_before_training
 from coplms.api.run import Run
+from coplms.api.server import ServerBuilder
+from coplms.api.workshop import Workshop
 from coplms.config.load import load_config
 from coplms.config.run import RunConfig
-from coplms.consortium.journal import Journal, Observer, Result
-from coplms.consortium.record import RunRecord
-from coplms.data.members import load_data
+from coplms.consortium.journal import Journal, Observer
+from coplms.consortium.members import Server
+from coplms.consortium.post import Notice, Post
+from coplms.consortium.report import DeviceReport
+from coplms.data.members import load_data, load_server_data
 from coplms.data.text import read_text
+from coplms.errors import ConfigError
 from coplms.models.load import resolve_device
 from coplms.models.zoo import build_zoo
-from coplms.transport.ledger import Ledger
+from coplms.runtimes.local import LocalLink
+from coplms.transport.link import Link
 
 __all__ = ["Consortium", "ZooProgress", "default_cache"]
 
+Network = tuple[Link, Callable[[Notice], None]]
+"""How devices on other machines are reached, and who gets news of them."""
+
 ZooProgress = Callable[[str, int, int, float], None]
 """Gets a mini model's name, step, steps and loss."""
-
-
-class Silent:
-    """Watches a run and says nothing."""
-
-    def phase_started(self, name: str) -> None:
-        """Nothing."""
-
-    def phase_logged(self, name: str, row: dict[str, float]) -> None:
-        """Nothing."""
-
-    def phase_finished(self, row: Result, *, again: bool) -> None:
-        """Nothing."""
-
-
-@dataclass(frozen=True)
-class _Recorder:
-    """Writes what it sees to the run's folder and passes it on."""
-
-    record: RunRecord
-    observer: Observer
-
-    def phase_started(self, name: str) -> None:
-        self.observer.phase_started(name)
-
-    def phase_logged(self, name: str, row: dict[str, float]) -> None:
-        self.record.append("metrics", {"phase": name, **row})
-        self.observer.phase_logged(name, row)
-
-    def phase_finished(self, row: Result, *, again: bool) -> None:
-        result = dict(row["result"])
-        for evaluation in result.pop("evaluations", ()):
-            self.record.append("evaluation", evaluation)
-        keys = ("phase", "round", "member", "kind", "seconds")
-        self.record.append("phases", {**{key: row[key] for key in keys}, "metrics": result})
-        self.observer.phase_finished(row, again=again)
 
 
 class Consortium:
@@ -112,16 +86,58 @@ class Consortium:
             RunError: If the folder holds a run with another configuration, or no run at all, or
                 another process trains into it.
         """
-        folder = Path(output)
+        if self.config.remote:
+            raise ConfigError(
+                f"devices: '{self.config.remote[0]}' has no `slm`: it runs on a machine of its "
+                "own. Use `coplms server`, or describe its model and data here."
+            )
+        return self._run(Path(output), observer or Silent(), on_zoo_progress, None)
+
+    def serve(
+        self,
+        output: str | Path,
+        link: Link,
+        observer: Observer | None = None,
+        on_zoo_progress: ZooProgress | None = None,
+        watch: Callable[[Notice], None] = lambda _: None,
+    ) -> Path:
+        """Tune the LLM here and the devices where they are; otherwise as `train`.
+
+        Args:
+            output: The run's folder; made if absent.
+            link: Reaches the devices.
+            observer: Watches the phases.
+            on_zoo_progress: Watches mini models being built: name, step, steps, loss.
+            watch: Gets news of devices.
+
+        Raises:
+            QuorumError: If too few devices answered; started again, the run goes on.
+        """
+        served = Consortium(without_devices(self.config), self.cache)
+        return served._run(Path(output), observer or Silent(), on_zoo_progress, (link, watch))
+
+    def _run(
+        self,
+        folder: Path,
+        observer: Observer,
+        on_zoo_progress: ZooProgress | None,
+        network: Network | None,
+    ) -> Path:
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
         check_folder(folder, self.config)
         with hold(folder):
-            self._train(folder, observer or Silent(), on_zoo_progress)
+            self._run_held(folder, observer, on_zoo_progress, network)
         return folder
 
-    def _train(self, folder: Path, observer: Observer, on_zoo_progress: ZooProgress | None) -> None:
-        data = load_data(self.config)
+    def _run_held(
+        self,
+        folder: Path,
+        observer: Observer,
+        on_zoo_progress: ZooProgress | None,
+        network: Network | None,
+    ) -> None:
+        data = load_data(self.config) if network is None else load_server_data(self.config)
         classes = self.cache / "classes"
         zoo = zoo_folders(self.config, self.cache)
         check_before_training(self.config, data, zoo, classes, folder)
@@ -132,15 +148,34 @@ class Consortium:
         describe(record, self.config, data)
         for name in ("phases", "evaluation"):
             record.write_text(f"{name}.jsonl", "")
-        recorder = _Recorder(record, observer)
+        recorder = Recorder(record, observer)
         journal = Journal(folder / "checkpoints", self.config.seed, recorder)
-        record.forget_unfinished(journal.done)
+        record.forget_unfinished(all_done(journal, folder))
         assembler = Assembler(self.config, zoo)
-        ledger = Ledger(folder / "ledger.jsonl")
         text = self._distill_text()
-        members = MemberBuilder(folder, classes, assembler, data, text, journal, ledger)
-        server, devices = Run(members).execute()
-        save_models(folder, server, devices, assembler)
+        builder = ServerBuilder(folder, classes, self.config, assembler, data, text, journal)
+
+        def connect(server: Server) -> Post:
+            if network is not None:
+                return make_post(self.config, folder, server, *network)
+            devices = LocalDevices(
+                folder,
+                self.config,
+                data.devices,
+                zoo,
+                Workshop(classes),
+                server.public,
+                DeviceRecorder(recorder),
+            )
+            link = LocalLink(devices.answer, list(data.devices), strict=True)
+            return make_post(self.config, folder, server, link, lambda _: None)
+
+        def greeted(reports: Mapping[str, DeviceReport]) -> None:
+            if network is not None:
+                describe(record, self.config, data, reports)
+
+        server = Run(builder, connect, greeted).execute()
+        save_server(folder, server, self.config)
 
     def _distill_text(self) -> tuple[str, ...]:
         given = self.config.method.distill.text

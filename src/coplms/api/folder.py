@@ -17,12 +17,15 @@ from coplms.api.lock import LOCK
 from coplms.config.load import dump_config
 from coplms.config.run import RunConfig
 from coplms.consortium.record import RunRecord
+from coplms.consortium.report import DeviceReport
 from coplms.data.members import ConsortiumData, MemberData
 from coplms.errors import RunError
 from coplms.models.load import device_name
 
 _PACKAGES = ("coplms", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 _MAX_DIFFERENCES = 3
+_CHANGEABLE = "network."
+"""Where the server is, and how long it waits, may change while a run is stopped."""
 
 
 def check_folder(folder: Path, config: RunConfig) -> None:
@@ -38,7 +41,7 @@ def check_folder(folder: Path, config: RunConfig) -> None:
         if folder.is_file() or (folder.is_dir() and _has_content(folder)):
             raise RunError(f"{folder} is not empty and holds no run. Give another --output.")
         return
-    if _has_phases(folder) and path.read_text(encoding="utf-8") != dump_config(config):
+    if _has_phases(folder) and _differences(path, config):
         raise RunError(
             f"{folder} holds a run with another configuration ({_differences(path, config)}). "
             "Give another --output, or the configuration that this run was started with."
@@ -56,20 +59,27 @@ def open_folder(folder: Path, config: RunConfig) -> RunRecord:
     check_folder(folder, config)
     record = RunRecord(folder)
     if not _has_phases(folder):
-        for name in ("ledger.jsonl", "metrics.jsonl", "report.html"):
+        for name in ("ledger.jsonl", "metrics.jsonl", "report.html", "run-id"):
             (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "devices", ignore_errors=True)
+        for name in ("devices", "inbox", "public"):
+            shutil.rmtree(folder / name, ignore_errors=True)
         record.write_text("config.yaml", dump_config(config))
     return record
 
 
-def describe(record: RunRecord, config: RunConfig, data: ConsortiumData) -> None:
-    """Write who holds how much, and where the run takes place."""
+def describe(
+    record: RunRecord,
+    config: RunConfig,
+    data: ConsortiumData,
+    reports: Mapping[str, DeviceReport] | None = None,
+) -> None:
+    """Write who holds how much, and where the run takes place; of far devices what they report."""
+    told = {name: report.sizes.model_dump() for name, report in (reports or {}).items()}
     record.write_json(
         "data.json",
         {
             "server": _sizes(data.server),
-            "devices": {name: _sizes(member) for name, member in data.devices.items()},
+            "devices": {name: _sizes(member) for name, member in data.devices.items()} | told,
             "transfer": len(data.transfer),
         },
     )
@@ -97,10 +107,14 @@ def _has_phases(folder: Path) -> bool:
 
 
 def _differences(path: Path, config: RunConfig) -> str:
-    """`method.rounds is 2 there, 3 here`, and so on."""
+    """`method.rounds is 2 there, 3 here`, and so on; empty where no difference matters."""
     there = dict(_leaves(yaml.safe_load(path.read_text(encoding="utf-8"))))
     here = dict(_leaves(config.model_dump(mode="json")))
-    keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+    keys = [
+        key
+        for key in {**there, **here}
+        if there.get(key) != here.get(key) and not key.startswith(_CHANGEABLE)
+    ]
     shown = [
         f"{key} is {there.get(key, 'absent')} there, {here.get(key, 'absent')} here"
         for key in keys[:_MAX_DIFFERENCES]

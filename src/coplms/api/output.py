@@ -1,13 +1,13 @@
 """Tuned members -> adapters as PEFT folders, fully tuned models as Hugging Face folders."""
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from coplms.api.assemble import Assembler
 from coplms.config.model import ModelConfig, TuningConfig
+from coplms.config.run import RunConfig
+from coplms.config.training import TrainingConfig
 from coplms.consortium.members import DOMAIN, OWN, SHARED, Device, Server
 from coplms.consortium.messages import SERVER
 from coplms.models.adapters import merged_copy, save_adapter
@@ -27,16 +27,20 @@ def model_folder(run: Path, member: str, name: str) -> Path:
     return run / "models" / member / name
 
 
-def save_models(run: Path, server: Server, devices: Sequence[Device], assembler: Assembler) -> None:
-    """Write what each member keeps, under `adapters/MEMBER/` and `models/MEMBER/`."""
-    config = assembler.config
-    proxy = config.dpm.tuning or config.tuning
-    _save_own(run, SERVER, "llm", server.llm, assembler, config.llm)
-    _save_shared(run, SERVER, server.dpm, proxy)
-    for device, described in zip(devices, config.devices, strict=True):
-        _save_own(run, device.name, "slm", device.slm, assembler, described.slm)
-        _save_shared(run, device.name, device.dpm, proxy)
-        _save_adapter(adapter_folder(run, device.name, PROXY_DOMAIN), device.dpm, DOMAIN)
+def save_server(run: Path, server: Server, config: RunConfig) -> None:
+    """Write what the server keeps, under `adapters/server/` and `models/server/`."""
+    _save_own(run, SERVER, "llm", server.llm, config.tuning_of(config.llm))
+    _save_shared(run, SERVER, server.dpm, config.tuning_of(config.dpm))
+
+
+def save_device(run: Path, device: Device, config: TrainingConfig, slm: ModelConfig) -> None:
+    """Write what a device keeps, under `adapters/NAME/` and `models/NAME/`."""
+    name = device.name
+    _save_own(run, name, "slm", device.slm, config.tuning_of(slm))
+    base = device.dpm.model.path
+    _save_shared(run, name, device.dpm, config.tuning_of(config.dpm))
+    _save_adapter(adapter_folder(run, name, PROXY_DOMAIN), device.dpm, DOMAIN)
+    device.dpm.model.path = base
 
 
 def save_whole(target: Path, network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -47,10 +51,7 @@ def save_whole(target: Path, network: PreTrainedModel, tokenizer: PreTrainedToke
     _replace(temporary, target)
 
 
-def _save_own(
-    run: Path, member: str, name: str, learner: Learner, assembler: Assembler, model: ModelConfig
-) -> None:
-    tuning = model.tuning or assembler.config.tuning
+def _save_own(run: Path, member: str, name: str, learner: Learner, tuning: TuningConfig) -> None:
     if tuning.kind == "lora":
         _save_adapter(adapter_folder(run, member, name), learner, OWN)
     else:

@@ -68,7 +68,7 @@ class ModelPlan:
 
 
 def plan_models(config: RunConfig, zoo: Mapping[str, Path]) -> list[ModelPlan]:
-    """LLM and DPM of the server, then SLM and DPM of each device.
+    """LLM and DPM of the server, then SLM and DPM of each device that is described here.
 
     Args:
         config: The run's.
@@ -95,10 +95,15 @@ def plan_models(config: RunConfig, zoo: Mapping[str, Path]) -> list[ModelPlan]:
         return ModelPlan(member, "dpm", dpm, weights, folder_bytes, place, parts)
 
     plans.append(proxy(SERVER, method.server_proxy_steps))
+    alike: dict[ModelConfig, ModelPlan] = {}
     for device in config.devices:
         name = device.name
-        slm = outline(config, zoo, device.slm, f"{name}/slm")
-        plans.append(_own(config, slm, device.slm, (name, "slm"), method.device_steps))
+        if device.slm is None:
+            continue
+        if device.slm not in alike:
+            slm = outline(config, zoo, device.slm, f"{name}/slm")
+            alike[device.slm] = _own(config, slm, device.slm, (name, "slm"), method.device_steps)
+        plans.append(_of_member(alike[device.slm], name))
         own_part = PartPlan(f"{name}/dpm-domain", domain, method.domain_steps, True)
         plans.append(proxy(name, method.device_proxy_steps, own_part))
     return plans
@@ -118,6 +123,12 @@ def _own(
     part = PartPlan(f"{member}/{role}", trained, steps, tuning.kind == "lora")
     place = resolve_device(config.device_of(model))
     return ModelPlan(member, role, found, weights, weights.num_bytes, place, (part,))
+
+
+def _of_member(plan: ModelPlan, member: str) -> ModelPlan:
+    """The same model in another device's hands."""
+    parts = tuple(replace(part, name=f"{member}/{plan.role}") for part in plan.parts)
+    return replace(plan, member=member, parts=parts)
 
 
 def _dpm(config: RunConfig, zoo: Mapping[str, Path], llm: Outline) -> Outline:

@@ -49,9 +49,9 @@ def check_before_training(
     shortage = disk_error(check_disk(config, plans, output), output)
     if shortage is not None:
         raise shortage
-    for device in config.devices:
-        if SERVER in encoders and device.name in encoders:
-            count_classes(encoders[SERVER].model, encoders[device.name].model, cache)
+    others = {id(encoder): encoder for name, encoder in encoders.items() if name != SERVER}
+    for encoder in others.values() if SERVER in encoders else ():
+        count_classes(encoders[SERVER].model, encoder.model, cache)
 
 
 def check_settings(config: RunConfig) -> None:
@@ -75,11 +75,11 @@ def check_settings(config: RunConfig) -> None:
 
 def member_encoders(config: RunConfig, plans: Sequence[ModelPlan]) -> dict[str, Encoder]:
     """Member -> encoder of its LLM or SLM; without models that are still to be built."""
-    return {
-        plan.member: Encoder(plan.outline.model, config.data.template, config.data.max_length)
-        for plan in plans
-        if plan.role != "dpm" and plan.outline.can_encode
-    }
+    known = [plan for plan in plans if plan.role != "dpm" and plan.outline.can_encode]
+    data = config.data
+    models = {id(plan.outline): plan.outline.model for plan in known}
+    encoders = {key: Encoder(each, data.template, data.max_length) for key, each in models.items()}
+    return {plan.member: encoders[id(plan.outline)] for plan in known}
 
 
 def misfit_refusal(misfits: Mapping[str, Sequence[Misfit]], max_length: int) -> DataError | None:

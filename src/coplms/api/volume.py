@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coplms.api.plan import ModelPlan
+from coplms.api.plan import ModelPlan, Size
+from coplms.api.public import text_bytes
 from coplms.config.run import RunConfig
-from coplms.consortium.messages import PublicText, Welcome, welcome_message
+from coplms.config.transport import TransportConfig
+from coplms.consortium.members import PublicText
 from coplms.data.members import ConsortiumData
 from coplms.errors import RunError
 from coplms.report.costs import size_text
-from coplms.transport.codec import count_tensor_bytes
+from coplms.transport.packing import SCALE_BYTES
 
 STATES = 3
 """A checkpoint holds every trained weight and AdamW's two moments."""
@@ -23,7 +25,7 @@ class DiskCheck:
 
     Attributes:
         checkpoints: Bytes of the newest states, and of the one that is being written.
-        proxies: Bytes of the DPM, on the server and as received by each device.
+        proxies: Bytes of the DPM.
         results: Bytes of adapters and fully tuned models at the end.
         present: Bytes that an earlier start has already written.
         free: Bytes that the file system has left.
@@ -47,26 +49,28 @@ class Traffic:
 
     Attributes:
         num_devices: Receivers.
-        rounds: Each is one download and one upload; a last download follows.
+        num_chosen: Those that take part in a round.
+        rounds: Each is one download and one upload; a last download to all devices follows.
         welcome: Bytes to each device before round 1: DPM, tokenizer and public text.
-        shared: Bytes of the shared part, once.
+        shared: Bytes of the shared part as it travels, once.
     """
 
     num_devices: int
+    num_chosen: int
     rounds: int
     welcome: int
     shared: int
 
     @property
     def per_round(self) -> int:
-        """Bytes of one round, both directions, all devices."""
-        return 2 * self.num_devices * self.shared
+        """Bytes of one round, both directions, all devices that take part."""
+        return 2 * self.num_chosen * self.shared
 
     @property
     def total(self) -> int:
         """Bytes of the whole run."""
-        downloads_and_uploads = 2 * self.rounds + 1
-        return self.num_devices * (self.welcome + downloads_and_uploads * self.shared)
+        once = self.num_devices * (self.welcome + self.shared)
+        return once + self.rounds * self.per_round
 
 
 def estimate_traffic(
@@ -74,15 +78,25 @@ def estimate_traffic(
 ) -> Traffic:
     """What travels in a run; message headers are left out."""
     dpm = plans[1]
-    public = PublicText(data.server.train, data.server.dev, data.transfer)
-    text = count_tensor_bytes(welcome_message(Welcome({}, public)).tensors)
+    held = data.server
+    text = text_bytes(PublicText(held.train, held.dev, held.test, data.transfer))
     tokenizer = len(dpm.outline.model.tokenizer.backend_tokenizer.to_str(pretty=True).encode())
     return Traffic(
         num_devices=len(config.devices),
+        num_chosen=max(1, round(config.method.participation * len(config.devices))),
         rounds=config.method.rounds,
         welcome=dpm.folder_bytes + tokenizer + text,
-        shared=dpm.parts[0].size.num_bytes,
+        shared=_packed_bytes(dpm.parts[0].size, config.transport),
     )
+
+
+def _packed_bytes(size: Size, transport: TransportConfig) -> int:
+    """Bytes of a shared part on the wire, as `coplms.transport.packing` has them."""
+    if transport.form == "lossless":
+        return size.num_bytes
+    if transport.form == "bfloat16":
+        return 2 * size.num_parameters
+    return size.num_parameters + SCALE_BYTES * -(-size.num_parameters // transport.block)
 
 
 def check_disk(config: RunConfig, plans: Sequence[ModelPlan], output: Path) -> DiskCheck:
@@ -102,7 +116,7 @@ def check_disk(config: RunConfig, plans: Sequence[ModelPlan], output: Path) -> D
     existing = next(each for each in (output, *output.absolute().parents) if each.exists())
     return DiskCheck(
         checkpoints=STATES * (sum(parts) + alone + written),
-        proxies=(1 + len(config.devices)) * plans[1].folder_bytes,
+        proxies=plans[1].folder_bytes,
         results=sum(parts),
         present=sum(file.stat().st_size for file in output.rglob("*") if file.is_file()),
         free=shutil.disk_usage(existing).free,

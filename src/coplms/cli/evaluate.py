@@ -14,7 +14,7 @@ from coplms.errors import ConfigError
 
 if TYPE_CHECKING:
     from coplms.config.data import DataConfig
-    from coplms.config.run import EvaluationConfig
+    from coplms.config.training import EvaluationConfig
     from coplms.data.example import Example
     from coplms.evaluation.evaluate import Evaluation
     from coplms.evaluation.score import Prediction
@@ -158,7 +158,7 @@ def _tuned(run: Path, member: str, model: str | None) -> "tuple[LanguageModel, A
 def _saved(source: str, adapter: Path | None) -> "tuple[LanguageModel, Asking]":
     from coplms.api.ask import load_adapter
     from coplms.config.data import DataConfig
-    from coplms.config.run import EvaluationConfig
+    from coplms.config.training import EvaluationConfig
     from coplms.models.adapters import active_adapters, merged_copy
     from coplms.models.load import load_model, resolve_device
 

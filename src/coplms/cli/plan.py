@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from statistics import fmean
 
+from coplms.config.participation import draw_devices
 from coplms.config.run import RunConfig
 
 _SERVER = "server"
@@ -15,16 +16,17 @@ def plan(config: RunConfig) -> Plan:
     """The phases of a run in their order, as `docs/architecture.md` names them."""
     method = config.method
     last = method.rounds + 1
-    phases: Plan = {}
-    if config.alone:
-        phases |= _alone(config)
+    phases: Plan = _alone(config, _SERVER, method.server_steps)
     phases[_name(0, _SERVER, "distill")] = method.distill.steps
-    phases |= _scores(config, 0, "before")
+    phases |= _scores(_SERVER, 0, "before", "llm", "dpm")
     for number in range(1, last):
         phases |= _round(config, number)
-    phases |= {_name(last, d.name, "transfer"): method.transfer.steps for d in config.devices}
+    phases[_name(last, _SERVER, "send")] = 0
+    for device in config.devices:
+        phases |= _finish(config, device.name, last)
+    phases[_name(last, _SERVER, "replies")] = 0
     phases[_name(last, _SERVER, "transfer")] = method.transfer.server_steps
-    return phases | _scores(config, last, "after")
+    return phases | _scores(_SERVER, last, "after", "llm", "dpm")
 
 
 def seconds_left(planned: Plan, seconds: Mapping[str, float]) -> float | None:
@@ -53,24 +55,23 @@ def seconds_left(planned: Plan, seconds: Mapping[str, float]) -> float | None:
     return sum(estimate(name) for name in planned if name not in seconds)
 
 
-def _alone(config: RunConfig) -> Plan:
-    phases = {}
-    steps = {_SERVER: config.method.server_steps}
-    steps |= {device.name: config.method.device_steps for device in config.devices}
-    for member, count in steps.items():
-        phases[_name(0, member, "alone")] = count
-        phases[_name(0, member, "alone-evaluate")] = 0
-    return phases
+def _alone(config: RunConfig, member: str, steps: int) -> Plan:
+    if not config.alone:
+        return {}
+    return {_name(0, member, "alone"): steps, _name(0, member, "alone-evaluate"): 0}
 
 
 def _round(config: RunConfig, number: int) -> Plan:
     saml = config.method.saml
-    phases = {}
-    for device in config.devices:
-        phases[_name(number, device.name, "dst")] = config.method.dst.steps
+    phases = {_name(number, _SERVER, "send"): 0}
+    names = [device.name for device in config.devices]
+    for name in draw_devices(names, config.method.participation, config.seed, number):
+        phases[_name(number, name, "dst")] = config.method.dst.steps
         if saml.proxy_steps:
-            phases[_name(number, device.name, "proxy")] = saml.proxy_steps
-        phases[_name(number, device.name, "saml")] = saml.steps
+            phases[_name(number, name, "proxy")] = saml.proxy_steps
+        phases[_name(number, name, "saml")] = saml.steps
+        phases[_name(number, name, "send")] = 0
+    phases[_name(number, _SERVER, "replies")] = 0
     phases[_name(number, _SERVER, "aggregate")] = 0
     phases[_name(number, _SERVER, "saml")] = saml.server_steps
     phases[_name(number, _SERVER, "evaluate-dpm")] = 0
@@ -78,13 +79,21 @@ def _round(config: RunConfig, number: int) -> Plan:
     return phases
 
 
-def _scores(config: RunConfig, number: int, when: str) -> Plan:
-    models = [(_SERVER, "llm"), (_SERVER, "dpm")]
-    for device in config.devices:
-        models.append((device.name, "slm"))
-        if when == "after":
-            models.append((device.name, "dpm"))
-    return {_name(number, member, f"evaluate-{when}-{model}"): 0 for member, model in models}
+def _finish(config: RunConfig, device: str, last: int) -> Plan:
+    """A device's last phases, in their order."""
+    phases = {_name(last, device, "transfer"): config.method.transfer.steps}
+    scored = config.is_scored(device)
+    if scored:
+        phases |= _scores(device, last, "after", "slm", "dpm")
+    phases[_name(last, device, "save")] = 0
+    if scored:
+        phases |= _scores(device, 0, "before", "slm")
+        phases |= _alone(config, device, config.method.device_steps)
+    return phases
+
+
+def _scores(member: str, number: int, when: str, *models: str) -> Plan:
+    return {_name(number, member, f"evaluate-{when}-{model}"): 0 for model in models}
 
 
 def _name(round_number: int, member: str, kind: str) -> str:

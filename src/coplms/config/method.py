@@ -102,6 +102,8 @@ class CoPLMsConfig(Section):
 
     name: Literal["coplms"] = "coplms"
     rounds: int = Field(3, ge=1)
+    participation: float = Field(1.0, gt=0, le=1)
+    """Part of the devices that is drawn to take part in a round; at least one is."""
     distill: DistillConfig = DistillConfig()
     dst: DstConfig = DstConfig()
     saml: SamlConfig = SamlConfig()

@@ -57,10 +57,13 @@ class DeviceConfig(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Unique; used in file names, so letters, digits, `_`, `.` and `-` only."""
-    slm: ModelConfig
-    """The device's own small language model, of any architecture and tokenizer."""
+    slm: ModelConfig | None = None
+    """The device's own small language model, of any architecture and tokenizer; absent where the
+    device runs on another machine (`coplms device`) and describes it there."""
     data: "MemberDataConfig | None" = None
     """The device's own files; absent where `data.pool` is divided among the devices."""
+    count: int = Field(1, ge=1)
+    """So many devices alike, called NAME-1, NAME-2, ...; they share base weights in memory."""
 
 
 class ZooModelConfig(Section):

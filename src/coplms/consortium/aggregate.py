@@ -1,6 +1,6 @@
 """Uploads -> one shared part."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -9,34 +9,45 @@ from coplms.consortium.messages import Upload
 from coplms.errors import ConsortiumError
 
 
-def weighted_mean(uploads: Sequence[Upload]) -> dict[str, Tensor]:
+def weighted_mean(uploads: Iterable[Upload]) -> dict[str, Tensor]:
     """The mean of the uploads' tensors, weighted by their numbers of examples, in float64.
 
     FedAvg (McMahan et al. 2017, arXiv:1602.05629, algorithm 1). For LoRA the factors are
-    averaged one by one, which is inexact: mean(B) mean(A) is not mean(BA).
+    averaged one by one, which is inexact: mean(B) mean(A) is not mean(BA). One upload is held at
+    a time.
 
     Args:
-        uploads: At least one, of the same tensors; their order does not matter.
+        uploads: At least one, of the same tensors; in a fixed order where the last bit matters.
 
     Raises:
         ConsortiumError: If there is none, or devices sent different tensors.
     """
-    if not uploads:
+    first: Upload | None = None
+    totals: dict[str, Tensor] = {}
+    num_examples = 0
+    for upload in uploads:
+        if first is None:
+            first = upload
+            zeros = torch.zeros_like
+            totals = {k: zeros(v, dtype=torch.float64) for k, v in upload.shared.items()}
+        _check_alike(first, upload)
+        for name, total in totals.items():
+            total += upload.num_examples * upload.shared[name].double()
+        num_examples += upload.num_examples
+    if first is None:
         raise ConsortiumError("no device answered this round, so there is nothing to aggregate")
-    ordered = sorted(uploads, key=lambda upload: upload.device)
-    first = ordered[0]
-    for other in ordered[1:]:
-        difference = _difference(first, other)
-        if difference:
-            raise ConsortiumError(
-                f"round {first.round_number}: devices '{first.device}' and '{other.device}' sent "
-                f"different tensors: {difference}. Build every DPM from the same `dpm:` section"
-            )
-    total = sum(upload.num_examples for upload in ordered)
     return {
-        name: _mean([(upload.shared[name], upload.num_examples / total) for upload in ordered])
-        for name in first.shared
+        name: (total / num_examples).to(first.shared[name].dtype) for name, total in totals.items()
     }
+
+
+def _check_alike(left: Upload, right: Upload) -> None:
+    difference = _difference(left, right)
+    if difference:
+        raise ConsortiumError(
+            f"round {left.round_number}: devices '{left.device}' and '{right.device}' sent "
+            f"different tensors: {difference}. Build every DPM from the same `dpm:` section"
+        )
 
 
 def _difference(left: Upload, right: Upload) -> str | None:
@@ -48,10 +59,3 @@ def _difference(left: Upload, right: Upload) -> str | None:
         if shapes[0] != shapes[1]:
             return f"{name} has the shapes {shapes[0]} and {shapes[1]}"
     return None
-
-
-def _mean(weighted: Sequence[tuple[Tensor, float]]) -> Tensor:
-    total = torch.zeros_like(weighted[0][0], dtype=torch.float64)
-    for tensor, weight in weighted:
-        total += weight * tensor.double()
-    return total.to(weighted[0][0].dtype)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,11 +15,24 @@ from safetensors.torch import load_file, save_file
 
 from coplms.consortium.record import sync
 from coplms.errors import RunError
-from coplms.training.part import Part
 from coplms.training.phases import Phase
 
 Result = dict[str, Any]
 """What a phase found out, as JSON."""
+
+
+class Saved(Protocol):
+    """Something whose state a checkpoint holds."""
+
+    @property
+    def name(self) -> str:
+        """Unique in a run; used in file names."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that a later phase depends on."""
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Continue from what `state` returned."""
 
 
 class Observer(Protocol):
@@ -75,7 +88,7 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
             for unfinished in folder.glob("tmp-*"):
                 shutil.rmtree(unfinished)
-            entries = sorted(folder.glob("[0-9]*"))
+            entries = sorted(folder.glob("[0-9]*"), key=lambda entry: int(entry.name))
         except OSError as error:
             raise RunError(
                 f"{folder}: cannot hold checkpoints ({error}). Give another folder for the run"
@@ -90,18 +103,23 @@ class Journal:
         """Names of the finished phases, in their order."""
         return list(self._done)
 
+    @property
+    def rows(self) -> list[Result]:
+        """What the finished phases left, in their order."""
+        return list(self._done.values())
+
     def is_done(self, label: Label) -> bool:
         """Whether an earlier start finished this phase."""
         return label.name in self._done
 
-    def restore(self, part: Part) -> None:
+    def restore(self, part: Saved) -> None:
         """Give the part its newest state, if any phase has changed it."""
         entry = self._newest.get(part.name)
         if entry is not None:
             part.load_state(load_file(entry / _file_of(part.name)))
 
     def phase(
-        self, label: Label, work: Callable[[Phase], Result], parts: Sequence[Part] = ()
+        self, label: Label, work: Callable[[Phase], Result], parts: Sequence[Saved] = ()
     ) -> Result:
         """The result of `work`, which runs only if no earlier start finished it.
 
@@ -135,7 +153,7 @@ class Journal:
         self.observer.phase_finished(row, again=False)
         return result
 
-    def _commit(self, row: Result, parts: Sequence[Part]) -> None:
+    def _commit(self, row: Result, parts: Sequence[Saved]) -> None:
         number = len(self._done)
         temporary, final = self.folder / f"tmp-{number:05d}", self.folder / f"{number:05d}"
         try:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coplms.alignment.classes import load_class_map
-from coplms.consortium.messages import SERVER, PublicText
+from coplms.consortium.messages import SERVER
+from coplms.data.example import Example
 from coplms.data.members import MemberData
 from coplms.models.adapters import activate
 from coplms.models.load import vocab_size
@@ -19,6 +20,23 @@ DOMAIN = "domain"
 
 OWN = "own"
 """The trained part of an LLM or SLM."""
+
+
+@dataclass(frozen=True)
+class PublicText:
+    """Text without privacy: every member may train on it, or is scored on it.
+
+    Attributes:
+        labelled: The server's examples.
+        dev: The server's dev examples, to compare models on.
+        test: The server's test examples; nobody trains on them.
+        transfer: Inputs without answers.
+    """
+
+    labelled: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    transfer: tuple[Example, ...]
 
 
 @dataclass(eq=False)

@@ -1,42 +1,40 @@
-"""What crosses between server and devices, and nothing else does."""
+"""What crosses between server and devices, and nothing else does.
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+    down   welcome     the run's terms; the files that they name are fetched by their digests
+           download    the DPM's shared part, at the start of a round
+           finish      likewise, once after the last round
+    up     ready       the device knows the terms
+           upload      the DPM's shared part after the device's round
+           finished    the device's models are tuned
+           failure     why there is none of these
 
-import numpy as np
-import torch
+Every message names its run and its round. What a device sends up holds a report
+(`coplms.consortium.report`); a failure holds a code.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ValidationError
 from torch import Tensor
 
-from coplms.data.example import Example
+from coplms.config.terms import Terms
+from coplms.consortium.report import DeviceReport, read_report
 from coplms.errors import ConsortiumError
-from coplms.transport.codec import Message, Schema, schema_like
+from coplms.transport.codec import Message, Schema, Shapes, decode, encode, peek
+from coplms.transport.link import FailureCode
+from coplms.transport.packing import Layout
 
 SERVER = "server"
 """The server's name in messages, records and part names."""
 
+SAME_VERSION = "Use the same version of coplms on server and devices."
 
-@dataclass(frozen=True)
-class PublicText:
-    """Text without privacy: every member may train on it.
+SMALL = 2 * 2**20
+"""Longest message without weights."""
 
-    Attributes:
-        labelled: The server's examples.
-        dev: The server's dev examples, to compare models on.
-        transfer: Inputs without answers.
-    """
-
-    labelled: tuple[Example, ...]
-    dev: tuple[Example, ...]
-    transfer: tuple[Example, ...]
-
-
-@dataclass(frozen=True)
-class Welcome:
-    """Sent once: the DPM, as the files of its Hugging Face folder, and the public text."""
-
-    files: dict[str, bytes]
-    public: PublicText
+Asked = Literal["download", "finish"]
+Told = Literal["ready", "finished"]
 
 
 @dataclass(frozen=True)
@@ -49,135 +47,184 @@ class Download:
 
 @dataclass(frozen=True)
 class Upload:
-    """Device to server: the DPM's shared part and a few numbers; no text, no other weights."""
+    """Device to server: the DPM's shared part, of so many examples; no text, no other weights."""
 
     round_number: int
     device: str
     shared: dict[str, Tensor]
     num_examples: int
-    metrics: dict[str, float] = field(default_factory=dict)
 
 
-DPM_FILES = frozenset(
-    {
-        "config.json",
-        "generation_config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-        "chat_template.jinja",
-    }
-)
-"""Names that a DPM's folder may hold; a device writes no other file."""
+@dataclass(frozen=True)
+class Order:
+    """A download or finish as it arrives: packed.
 
-TEXTS = ("labelled", "dev", "transfer")
-"""The kinds of public text."""
+    Attributes:
+        kind: Which.
+        run: Of which run.
+        round_number: From 1.
+        packed: The shared part.
+        score: Whether the device's models are to be scored.
+    """
 
-SAME_VERSION = "Use the same version of coplms on server and devices."
-
-MAX_BYTES = 64 * 2**30
-"""Largest message of the first contact."""
+    kind: Asked
+    run: str
+    round_number: int
+    packed: Tensor
+    score: bool
 
 
-def welcome_message(welcome: Welcome) -> Message:
+@dataclass(frozen=True)
+class Returned:
+    """An upload as it arrives: packed."""
+
+    round_number: int
+    device: str
+    packed: Tensor
+    report: DeviceReport
+
+
+def write_welcome(terms: Terms) -> bytes:
     """The message of the first contact (round 0)."""
-    tensors = {f"file/{name}": _as_tensor(data) for name, data in welcome.files.items()}
-    for part in TEXTS:
-        tensors[f"text/{part}"] = _as_tensor(_examples_to_json(getattr(welcome.public, part)))
-    return Message("welcome", 0, SERVER, tensors, {})
+    return encode(Message("welcome", 0, SERVER, {}, {"terms": terms.model_dump_json()}))
 
 
-def read_welcome(message: Message) -> Welcome:
-    """The first contact's content.
+def read_welcome(data: bytes) -> Terms:
+    """The run's terms.
 
     Raises:
-        ConsortiumError: If it names a file that no DPM has, or lacks the text.
+        ConsortiumError: If they have another form.
     """
-    tensors = dict(message.tensors)
+    message = decode(data, Schema("welcome", {}, SMALL, frozenset({"terms"})))
     try:
-        texts = [_examples_from_json(_as_bytes(tensors.pop(f"text/{part}"))) for part in TEXTS]
-    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        return Terms.model_validate_json(message.info["terms"])
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
         raise ConsortiumError(
-            f"the first message of '{message.sender}' lacks its public text, or has another form "
-            f"({error!r:.200}). {SAME_VERSION}"
+            f"the server's terms have another form: {place!a:.100} {first['msg']:.100}. "
+            f"{SAME_VERSION}"
         ) from error
-    strange = sorted(tensors.keys() - {f"file/{name}" for name in DPM_FILES})
-    if strange:
-        raise ConsortiumError(
-            f"the first message of '{message.sender}' brings {strange[0]!a}, which no DPM "
-            f"has; known: {', '.join(sorted(DPM_FILES))}. {SAME_VERSION}"
-        )
-    files = {name.removeprefix("file/"): _as_bytes(tensor) for name, tensor in tensors.items()}
-    return Welcome(files, PublicText(*texts))
 
 
-def download_message(download: Download) -> Message:
-    """A round's message to a device."""
-    return Message("download", download.round_number, SERVER, dict(download.shared), {})
+def write_order(order: Order, layout: Layout) -> bytes:
+    """A round's message to a device, or the last one."""
+    info = {"run": order.run, "layout": layout.digest, "score": "yes" if order.score else "no"}
+    return encode(Message(order.kind, order.round_number, SERVER, {"shared": order.packed}, info))
 
 
-def read_download(message: Message) -> Download:
-    """A round's message as the device understands it."""
-    return Download(message.round_number, message.tensors)
+def read_order(data: bytes, kind: Asked, run: str, layout: Layout) -> Order:
+    """What the server asks for.
+
+    Args:
+        data: The message.
+        kind: What its envelope claims to be.
+        run: The only run that the device takes part in.
+        layout: Of the device's own shared part.
+
+    Raises:
+        ConsortiumError: If it is of another run, or of another DPM.
+    """
+    schema = _packed_schema(kind, layout, frozenset({"run", "layout", "score"}))
+    message = decode(data, schema)
+    _check_origin(message, run, layout)
+    score = message.info["score"] == "yes"
+    return Order(kind, run, message.round_number, message.tensors["shared"], score)
 
 
-def upload_message(upload: Upload) -> Message:
-    """A device's answer."""
-    info = {"num_examples": str(upload.num_examples), "metrics": json.dumps(upload.metrics)}
-    return Message("upload", upload.round_number, upload.device, dict(upload.shared), info)
+def write_upload(
+    run: str, round_number: int, device: str, packed: Tensor, report: DeviceReport, layout: Layout
+) -> bytes:
+    """A device's answer to a download."""
+    info = {"run": run, "layout": layout.digest, "report": report.model_dump_json()}
+    return encode(Message("upload", round_number, device, {"shared": packed}, info))
 
 
-def read_upload(message: Message) -> Upload:
+def read_upload(data: bytes, device: str, run: str, round_number: int, layout: Layout) -> Returned:
     """A device's answer as the server understands it.
 
+    Args:
+        data: The message.
+        device: Whom the link knows it to be from.
+        run: The run that is going on.
+        round_number: The round that is going on.
+        layout: Of the server's shared part.
+
     Raises:
-        ConsortiumError: If its numbers are not numbers, or it learned from no example.
+        ConsortiumError: If it is someone else's, of another round, run or DPM, or its report is
+            no report.
     """
+    schema = _packed_schema("upload", layout, frozenset({"run", "layout", "report"}))
+    message = decode(data, schema)
+    _check_sender(message, device, round_number)
+    _check_origin(message, run, layout)
+    report = read_report(message.info["report"], device)
+    return Returned(round_number, device, message.tensors["shared"], report)
+
+
+def write_report(
+    kind: Told, run: str, round_number: int, device: str, report: DeviceReport
+) -> bytes:
+    """A device's answer that holds no weights."""
+    info = {"run": run, "report": report.model_dump_json()}
+    return encode(Message(kind, round_number, device, {}, info))
+
+
+def read_told(data: bytes, kind: Told, device: str, run: str, round_number: int) -> DeviceReport:
+    """The report in a device's answer; errors as `read_upload`."""
+    message = decode(data, Schema(kind, {}, SMALL, frozenset({"run", "report"})))
+    _check_sender(message, device, round_number)
+    if message.info["run"] != run:
+        raise ConsortiumError(f"'{device}' answered for another run. Start it again.")
+    return read_report(message.info["report"], device)
+
+
+def write_failure(round_number: int, device: str, code: FailureCode) -> bytes:
+    """Why a device has no other answer."""
+    return encode(Message("failure", round_number, device, {}, {"code": code.value}))
+
+
+def read_failure(data: bytes, device: str, round_number: int) -> FailureCode | None:
+    """The failure in a device's answer; None where it is another message.
+
+    Raises:
+        ConsortiumError: If it is someone else's or of another round, or has no known code.
+    """
+    if peek(data).kind != "failure":
+        return None
+    message = decode(data, Schema("failure", {}, SMALL, frozenset({"code"})))
+    _check_sender(message, device, round_number)
     try:
-        num_examples = int(message.info["num_examples"])
-        metrics = {str(k): float(v) for k, v in json.loads(message.info["metrics"]).items()}
-        if num_examples < 1:
-            raise ValueError(num_examples)
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        return FailureCode(message.info["code"])
+    except ValueError as error:
         raise ConsortiumError(
-            f"round {message.round_number}: the upload of '{message.sender}' lacks its number of "
-            f"examples (at least 1) or its metrics ({error!r:.200}). {SAME_VERSION}"
+            f"'{device}' failed for an unknown reason {message.info['code']!a:.40}. {SAME_VERSION}"
         ) from error
-    return Upload(message.round_number, message.sender, message.tensors, num_examples, metrics)
 
 
-WELCOME = Schema("welcome", None, MAX_BYTES, frozenset())
-"""What a device accepts as first contact."""
+def _packed_schema(kind: str, layout: Layout, info_keys: frozenset[str]) -> Schema:
+    shapes: Shapes = {"shared": ("uint8", (layout.packed_bytes,))}
+    return Schema(kind, shapes, layout.packed_bytes + SMALL, info_keys)
 
 
-def download_schema(shared: dict[str, Tensor]) -> Schema:
-    """What a device accepts in a round: its own shared part's names, shapes and dtypes."""
-    return schema_like("download", shared, frozenset())
+def _check_sender(message: Message, device: str, round_number: int) -> None:
+    if message.sender != device:
+        raise ConsortiumError(
+            f"'{device}' sent a message in the name of {message.sender!a:.100}. Ask who runs it."
+        )
+    if message.round_number != round_number:
+        raise ConsortiumError(
+            f"'{device}' answered for round {message.round_number} in round {round_number}; the "
+            "answer is dropped."
+        )
 
 
-def upload_schema(shared: dict[str, Tensor]) -> Schema:
-    """What the server accepts in a round: its own shared part's names, shapes and dtypes."""
-    return schema_like("upload", shared, frozenset({"num_examples", "metrics"}))
-
-
-def _as_tensor(data: bytes) -> Tensor:
-    return torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())
-
-
-def _as_bytes(tensor: Tensor) -> bytes:
-    return tensor.numpy().tobytes()
-
-
-def _examples_to_json(examples: Sequence[Example]) -> bytes:
-    rows = [
-        [e.instruction, e.input, list(e.references), e.domain, e.task, e.origin] for e in examples
-    ]
-    return json.dumps(rows, ensure_ascii=False).encode()
-
-
-def _examples_from_json(data: bytes) -> tuple[Example, ...]:
-    return tuple(
-        Example(instruction, text, tuple(references), domain, task, origin)
-        for instruction, text, references, domain, task, origin in json.loads(data)
-    )
+def _check_origin(message: Message, run: str, layout: Layout) -> None:
+    origin = f"round {message.round_number}: '{message.sender}'"
+    if message.info["run"] != run:
+        raise ConsortiumError(f"{origin} sent a message of another run. It is dropped.")
+    if message.info["layout"] != layout.digest:
+        raise ConsortiumError(
+            f"{origin} has another DPM: names, shapes or dtypes of its shared part differ. Build "
+            "every DPM from the same `dpm:` and `llm:` sections, with the same version of coplms."
+        )

@@ -1,8 +1,9 @@
-"""The rounds of co-tuning; how messages travel is an argument."""
+"""The rounds of co-tuning; how messages travel is the courier's business."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
+from coplms.consortium.inbox import Uploads
 from coplms.consortium.journal import Journal, Label
 from coplms.consortium.members import Device, Server
 from coplms.consortium.messages import SERVER, Download, Upload
@@ -17,7 +18,7 @@ class Method(Protocol):
     def device_round(self, device: Device, download: Download, journal: Journal) -> Upload:
         """A device's work in a round."""
 
-    def server_round(self, server: Server, uploads: Sequence[Upload], journal: Journal) -> None:
+    def server_round(self, server: Server, uploads: Uploads, journal: Journal) -> None:
         """The server's work once the devices have answered."""
 
     def device_finish(self, device: Device, download: Download, journal: Journal) -> None:
@@ -27,11 +28,14 @@ class Method(Protocol):
         """The server's work after the last round."""
 
 
-class Runtime(Protocol):
-    """How messages travel: in this process, or over a network."""
+class Exchange(Protocol):
+    """The server's way to its devices."""
 
-    def exchange(self, download: Download) -> list[Upload]:
+    def exchange(self, download: Download) -> Uploads:
         """Send the download to the round's devices; what they answer."""
+
+    def close_round(self, round_number: int) -> None:
+        """A round's answers are not needed any more."""
 
     def finish(self, download: Download) -> None:
         """Send the last download; the devices finish on their own."""
@@ -40,7 +44,7 @@ class Runtime(Protocol):
 def run_rounds(
     method: Method,
     server: Server,
-    runtime: Runtime,
+    courier: Exchange,
     rounds: int,
     journal: Journal,
     after_round: Callable[[int, Server], None],
@@ -49,9 +53,10 @@ def run_rounds(
     for round_number in range(1, rounds + 1):
         end = Label(round_number, SERVER, "end")
         if not journal.is_done(end):
-            uploads = runtime.exchange(method.download(server, round_number))
+            uploads = courier.exchange(method.download(server, round_number))
             method.server_round(server, uploads, journal)
             after_round(round_number, server)
             journal.phase(end, lambda _: {})
-    runtime.finish(method.download(server, rounds + 1))
+        courier.close_round(round_number)
+    courier.finish(method.download(server, rounds + 1))
     method.server_finish(server, rounds + 1, journal)

@@ -24,6 +24,11 @@ class Example:
     origin: str
 
     @property
+    def text(self) -> tuple[str, str]:
+        """Instruction and input: what tells two examples apart."""
+        return (self.instruction.strip(), self.input.strip())
+
+    @property
     def answer(self) -> str:
         """The answer that is trained on.
 

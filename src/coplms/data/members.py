@@ -53,8 +53,29 @@ def load_data(config: RunConfig) -> ConsortiumData:
     return _gather_members(config)
 
 
+def load_server_data(config: RunConfig) -> ConsortiumData:
+    """What the server holds, and nothing of its devices, whose text is elsewhere.
+
+    Raises:
+        DataError: If a source is missing, broken, or too small for what is asked of it.
+    """
+    if config.data.pool is not None:
+        return replace(load_data(config), devices={})
+    return _gather_members(config.model_copy(update={"devices": ()}))
+
+
+def load_device_data(data: MemberDataConfig, seed: int) -> MemberData:
+    """A device's own text; files whose dev and test parts are given keep their order.
+
+    Raises:
+        DataError: If a source is missing, broken, or too small.
+    """
+    return _read_member(data, "data", seed)
+
+
 def _divide_pool(pool: PoolConfig, names: Sequence[str], seed: int) -> ConsortiumData:
-    parts = _read_parts(pool.train, pool.dev, pool.test, "data.pool.train", seed)
+    where = "data.pool.train"
+    parts = _read_parts(pool.train, pool.dev, pool.test, where, seed, shuffled=True)
     labelled, transfer, private = _cut(parts.train, pool, len(names))
     shares = partition(private, names, pool.partition, seed)
     dev = sample(parts.dev, pool.max_dev, seed)
@@ -94,7 +115,7 @@ def _cut(
     """Labelled, transfer and private part of the shuffled examples; no two share a text."""
     labelled = tuple(train[: pool.public_labelled])
     rest = without(train[pool.public_labelled :], labelled)
-    transfer = tuple(_unique(rest)[: pool.public_unlabelled])
+    transfer = tuple(unique(rest)[: pool.public_unlabelled])
     rest = without(rest, transfer)
     private = tuple(rest[: pool.private])
     asked = pool.private or num_devices
@@ -119,14 +140,14 @@ def _gather_members(config: RunConfig) -> ConsortiumData:
         for device in config.devices
     }
     members = (server, *devices.values())
-    tests = _unique(example for member in members for example in member.test)
+    tests = unique(example for member in members for example in member.test)
     held_out = [*tests, *(example for member in members for example in member.dev)]
     clean = {name: _clean(member, held_out, name) for name, member in devices.items()}
     server = _clean(replace(server, test=tuple(tests)), held_out, "server")
     transfer: tuple[Example, ...] = ()
     if config.data.transfer is not None:
         found = read_source(config.data.transfer, seed, require_answer=False)
-        public = without(_unique(found), (*held_out, *server.train))
+        public = without(unique(found), (*held_out, *server.train))
         transfer = tuple(replace(example, references=()) for example in public)
     return ConsortiumData(server, transfer, clean)
 
@@ -138,10 +159,18 @@ def _read_member(data: MemberDataConfig | None, where: str, seed: int) -> Member
 
 
 def _read_parts(
-    train: SourceConfig, dev: SourceConfig | None, test: SourceConfig | None, where: str, seed: int
+    train: SourceConfig,
+    dev: SourceConfig | None,
+    test: SourceConfig | None,
+    where: str,
+    seed: int,
+    *,
+    shuffled: bool = False,
 ) -> MemberData:
-    """Three parts that share no text: train shuffled, absent parts a tenth of train each."""
-    rest: Sequence[Example] = stratified_shuffle(read_source(train, seed), seed)
+    """Three parts that share no text; absent ones are a tenth of the shuffled train each."""
+    rest: Sequence[Example] = read_source(train, seed)
+    if shuffled or dev is None or test is None:
+        rest = stratified_shuffle(rest, seed)
     tenth = max(1, len(rest) // 10)
     num_read = len(rest)
     if test is not None:
@@ -173,21 +202,17 @@ def _clean(member: MemberData, held_out: Sequence[Example], name: str) -> Member
     return replace(member, train=train)
 
 
-def _text(example: Example) -> tuple[str, str]:
-    return (example.instruction.strip(), example.input.strip())
-
-
 def without(examples: Iterable[Example], others: Iterable[Example]) -> tuple[Example, ...]:
     """Examples whose instruction and input no other example has."""
-    texts = {_text(other) for other in others}
-    return tuple(example for example in examples if _text(example) not in texts)
+    texts = {other.text for other in others}
+    return tuple(example for example in examples if example.text not in texts)
 
 
-def _unique(examples: Iterable[Example]) -> list[Example]:
+def unique(examples: Iterable[Example]) -> list[Example]:
     """The first example of every instruction and input."""
     first: dict[tuple[str, str], Example] = {}
     for example in examples:
-        first.setdefault(_text(example), example)
+        first.setdefault(example.text, example)
     return list(first.values())
 
 

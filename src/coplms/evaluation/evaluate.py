@@ -65,6 +65,10 @@ class Evaluation:
                 f"no evaluated example is of the domains {sorted(domains)}. "
                 f"Known: {', '.join(self.by_domain)}."
             )
+        return self.pick(rows)
+
+    def pick(self, rows: Sequence[int]) -> "Evaluation":
+        """The scores of the examples at these places, at least one, without generating again."""
         return _summarise(
             [self.predictions[row] for row in rows],
             [self.domains[row] for row in rows],

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from coplms.config.method import CoPLMsConfig, OptimizerConfig
 from coplms.consortium.aggregate import weighted_mean
+from coplms.consortium.inbox import Uploads
 from coplms.consortium.journal import Journal, Label
 from coplms.consortium.members import DOMAIN, OWN, SHARED, Device, Server, use_domain_adapter
 from coplms.consortium.messages import Download, Upload
@@ -90,10 +91,10 @@ class CoPLMs:
         number = download.round_number
         journal.phase(Label(number, device.name, "dst"), dst, [shared, domain])
         journal.phase(Label(number, device.name, "proxy"), proxy, [shared])
-        metrics = journal.phase(Label(number, device.name, "saml"), saml, [shared, own])
-        return Upload(number, device.name, shared.values(), len(device.data.train), metrics)
+        journal.phase(Label(number, device.name, "saml"), saml, [shared, own])
+        return Upload(number, device.name, shared.values(), len(device.data.train))
 
-    def server_round(self, server: Server, uploads: Sequence[Upload], journal: Journal) -> None:
+    def server_round(self, server: Server, uploads: Uploads, journal: Journal) -> None:
         """Aggregate, then SAML between DPM and LLM on the server's text."""
         shared, own = server.dpm.parts[SHARED], server.llm.parts[OWN]
         proxy = shared if self.config.saml.server_proxy == "train" else None
@@ -115,7 +116,7 @@ class CoPLMs:
                 phase,
             )
 
-        number = uploads[0].round_number
+        number = uploads.round_number
         trained = [shared, own] if proxy else [own]
         journal.phase(Label(number, server.name, "aggregate"), aggregate, [shared])
         journal.phase(Label(number, server.name, "saml"), saml, trained)

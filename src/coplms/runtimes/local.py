@@ -1,77 +1,62 @@
-"""Devices in this process, one after another, through the codec that a network would use."""
+"""Devices in this process, one after another, through the messages that a network would carry."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
-from coplms.consortium.journal import Journal
-from coplms.consortium.members import SHARED, Device
-from coplms.consortium.messages import (
-    WELCOME,
-    Download,
-    Upload,
-    Welcome,
-    download_message,
-    download_schema,
-    read_download,
-    read_upload,
-    read_welcome,
-    upload_message,
-    upload_schema,
-    welcome_message,
-)
-from coplms.consortium.rounds import Method
-from coplms.transport.codec import Message, Schema, count_tensor_bytes, decode, encode
-from coplms.transport.ledger import Direction, Ledger, LedgerEntry
+from coplms.transport.link import Answer, DeviceFailure, FailureCode, Reply
+
+_LOG = logging.getLogger(__name__)
 
 
-class LocalRuntime:
-    """Takes every device in every round."""
+class LocalLink:
+    """A link without a network; deadlines do not pass here."""
 
     def __init__(
-        self, method: Method, devices: Sequence[Device], journal: Journal, ledger: Ledger
+        self, answer_of: Callable[[str], Answer], devices: Sequence[str], *, strict: bool
     ) -> None:
-        self.method = method
-        self.devices = devices
-        self.journal = journal
-        self.ledger = ledger
+        """Connect to devices in this process.
 
-    def exchange(self, download: Download) -> list[Upload]:
-        """Each device's answer to the download, in the devices' order."""
-        uploads = []
-        for device in self.devices:
-            received = self._receive(device, download)
-            upload = self.method.device_round(device, received, self.journal)
-            schema = upload_schema(device.dpm.parts[SHARED].values())
-            message = carry(upload_message(upload), schema, self.ledger, device.name, "up")
-            uploads.append(read_upload(message))
-        return uploads
+        Args:
+            answer_of: Device -> its side of the link, asked anew for every message.
+            devices: Their names.
+            strict: Let a device's error out as it is, in place of a failure; there is nobody else
+                to look after it.
+        """
+        self._answer_of = answer_of
+        self._devices = frozenset(devices)
+        self._strict = strict
+        self._offered: dict[str, int] = {}
+        self._asked: set[str] = set()
 
-    def finish(self, download: Download) -> None:
-        """Each device finishes with the last download."""
-        for device in self.devices:
-            self.method.device_finish(device, self._receive(device, download), self.journal)
+    def present(self) -> frozenset[str]:
+        """All devices."""
+        return self._devices
 
-    def _receive(self, device: Device, download: Download) -> Download:
-        schema = download_schema(device.dpm.parts[SHARED].values())
-        message = carry(download_message(download), schema, self.ledger, device.name, "down")
-        return read_download(message)
+    def offer(self, blobs: Mapping[str, Path]) -> None:
+        """Files that devices find on this machine; they count as sent."""
+        self._offered = {digest: path.stat().st_size for digest, path in blobs.items()}
 
+    def exchange(self, message: bytes, devices: Sequence[str], seconds: float) -> Iterator[Reply]:
+        """Each device's answer, in the order in which they are named."""
+        for device in devices:
+            yield Reply(device, self._ask(device, message))
 
-def welcome(content: Welcome, device: str, ledger: Ledger) -> Welcome:
-    """The first contact with a device, as the device reads it."""
-    return read_welcome(carry(welcome_message(content), WELCOME, ledger, device, "down"))
+    def fetched(self, device: str) -> Mapping[str, int]:
+        """All that is offered, once a device was asked anything."""
+        return self._offered if device in self._asked else {}
 
+    def wire_bytes(self, device: str) -> tuple[int, int] | None:
+        """None: there is no wire."""
 
-def carry(
-    message: Message, schema: Schema, ledger: Ledger, device: str, direction: Direction
-) -> Message:
-    """The message after it was bytes; the ledger has counted them."""
-    data = encode(message)
-    content: dict[str, int] = {}
-    for name, tensor in message.tensors.items():
-        kind = name if message.kind == "welcome" else "shared"
-        content[kind] = content.get(kind, 0) + tensor.numel() * tensor.element_size()
-    content["info"] = sum(len(value.encode()) for value in message.info.values())
-    tensor_bytes = count_tensor_bytes(message.tensors)
-    entry = LedgerEntry(message.round_number, device, direction, len(data), tensor_bytes, content)
-    ledger.append(entry)
-    return decode(data, schema)
+    def _ask(self, device: str, message: bytes) -> bytes | DeviceFailure:
+        if device not in self._devices:
+            return DeviceFailure(device, FailureCode.ABSENT)
+        self._asked.add(device)
+        try:
+            return self._answer_of(device)(message)
+        except Exception:
+            if self._strict:
+                raise
+            _LOG.exception("device '%s' failed", device)
+            return DeviceFailure(device, FailureCode.ERROR)

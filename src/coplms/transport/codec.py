@@ -31,14 +31,29 @@ DTYPES = {
 }
 """The dtypes that a message may hold: their names in safetensors and in PyTorch."""
 
-MAX_HEADER_BYTES = 16 * 2**20
-"""Longest header that is parsed; 100,000 tensors need about 12 MB."""
+MAX_HEADER_BYTES = 2 * 2**20
+"""Longest header that is parsed: a device's report is in it."""
 
 METADATA_KEY = "coplms"
 """All fields stand under one key: safetensors writes several in random order."""
 
 SENDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """Names of members; they end up in file names."""
+
+@dataclass(frozen=True)
+class Envelope:
+    """What a message says of itself, before anything in it is read.
+
+    Attributes:
+        kind: What it is for, as claimed.
+        round_number: As claimed.
+        sender: As claimed.
+    """
+
+    kind: str
+    round_number: int
+    sender: str
+
 
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 """Tensor name to PyTorch dtype name and shape: `{"w": ("float32", (2, 3))}`."""
@@ -145,6 +160,17 @@ def decode(data: bytes, schema: Schema) -> Message:
                 "diverged: lower optimizer.learning_rate, or use dtype float32."
             )
     return Message(kind, round_number, sender, tensors, info)
+
+
+def peek(data: bytes) -> Envelope:
+    """What the bytes claim to be; nothing of it is checked but its form.
+
+    Raises:
+        ConsortiumError: If they are no message.
+    """
+    header = _read_header(data, "message")
+    kind, round_number, sender, _ = _read_fields(header.pop("__metadata__", None), "message")
+    return Envelope(kind, round_number, sender)
 
 
 def _read_header(data: bytes, kind: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,8 @@ class LedgerEntry:
         bytes: The whole message.
         tensor_bytes: Its tensors' values alone.
         content: Bytes by what they are, such as `{"shared": 4096}`.
+        wire_bytes: What went over the wire since the device's last entry, with all that a
+            transport adds: framing, polling, encryption apart. None in-process.
     """
 
     round_number: int
@@ -31,6 +33,7 @@ class LedgerEntry:
     bytes: int
     tensor_bytes: int
     content: dict[str, int]
+    wire_bytes: int | None = None
 
 
 class Ledger:
@@ -47,15 +50,16 @@ class Ledger:
         if path is not None and path.exists():
             _cut_torn_line(path)
             self.entries = read_ledger(path)
-        self._sent_before = Counter(_to_line(entry) for entry in self.entries)
+        self._sent_before = Counter(_without_wire(entry) for entry in self.entries)
 
     def append(self, entry: LedgerEntry) -> None:
         """Record one message."""
-        line = _to_line(entry)
-        if self._sent_before[line] > 0:
-            self._sent_before[line] -= 1
+        message = _without_wire(entry)
+        if self._sent_before[message] > 0:
+            self._sent_before[message] -= 1
             return
         self.entries.append(entry)
+        line = _to_line(entry)
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
@@ -95,6 +99,7 @@ def read_ledger(path: Path) -> list[LedgerEntry]:
 
 
 def _to_line(entry: LedgerEntry) -> str:
+    wire = {} if entry.wire_bytes is None else {"wire_bytes": entry.wire_bytes}
     return json.dumps(
         {
             "round": entry.round_number,
@@ -103,8 +108,14 @@ def _to_line(entry: LedgerEntry) -> str:
             "bytes": entry.bytes,
             "tensor_bytes": entry.tensor_bytes,
             "content": entry.content,
+            **wire,
         }
     )
+
+
+def _without_wire(entry: LedgerEntry) -> str:
+    """What tells two messages apart; the wire's bytes differ from time to time."""
+    return _to_line(replace(entry, wire_bytes=None))
 
 
 def _from_line(line: str, where: str) -> LedgerEntry:
@@ -121,7 +132,10 @@ def _from_line(line: str, where: str) -> LedgerEntry:
             "tensor_bytes": int(tensor_bytes),
             "content": dict(content),
         }:
-            return LedgerEntry(round_number, device, direction, num_bytes, tensor_bytes, content)
+            wire = fields.get("wire_bytes")
+            return LedgerEntry(
+                round_number, device, direction, num_bytes, tensor_bytes, content, wire
+            )
     raise RunError(
         f"{where}: is no ledger entry: {line[:120]}. It needs round, device, direction (up or "
         "down), bytes, tensor_bytes and content. Delete the line."

@@ -16,12 +16,15 @@ mistake of ours: what it can name, it answers as a message."""
 
 
 class FailureCode(StrEnum):
-    """Why a device gave no usable reply. The code is all that crosses: texts of errors hold paths,
-    and may hold private text."""
+    """Why a device gave no usable reply.
+
+    The code is all that crosses: texts of errors hold paths, and may hold private text.
+    """
 
     ABSENT = "absent"
     LATE = "late"
     GONE = "gone"
+    UNKNOWN = "unknown"
     REFUSED = "refused"
     DIVERGED = "diverged"
     MEMORY = "memory"
@@ -39,6 +42,7 @@ _SENTENCES = {
     FailureCode.ABSENT: "was not connected",
     FailureCode.LATE: "did not answer before the deadline",
     FailureCode.GONE: "lost its connection and did not come back in time",
+    FailureCode.UNKNOWN: "does not know the run (its folder is gone?)",
     FailureCode.REFUSED: "refused the server's message; its log says why",
     FailureCode.DIVERGED: "got values that are not finite; its log says where",
     FailureCode.MEMORY: "ran out of memory",

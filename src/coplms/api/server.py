@@ -1,4 +1,4 @@
-"""A run's server and devices: models loaded, the DPM made, sent and received."""
+"""A run's server: models loaded, and the DPM made."""
 
 import shutil
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ from torch import nn
 
 from coplms.api.assemble import Assembler
 from coplms.config.model import ModelConfig
+from coplms.config.run import RunConfig
 from coplms.consortium.journal import Journal, Label, Result
-from coplms.consortium.members import OWN, Device, Server, pair_learners
-from coplms.consortium.messages import DPM_FILES, SERVER, PublicText, Welcome
+from coplms.consortium.members import OWN, PublicText, Server, pair_learners
+from coplms.consortium.messages import SERVER
 from coplms.data.example import Example
 from coplms.data.members import ConsortiumData
 from coplms.data.text import read_text
@@ -20,71 +21,47 @@ from coplms.models.language_model import LanguageModel
 from coplms.models.load import check_same_tokenizer
 from coplms.models.slicing import slice_model
 from coplms.models.zoo import pack
-from coplms.runtimes.local import welcome
 from coplms.training.learner import Learner
 from coplms.training.phases import Phase, distill
-from coplms.transport.ledger import Ledger
 
 
 @dataclass(frozen=True, eq=False)
-class MemberBuilder:
-    """Builds the members of one run.
+class ServerBuilder:
+    """Builds the server of one run.
 
     Attributes:
         folder: Where everything is written.
         cache: Where class maps are kept between runs.
+        config: The run's.
         assembler: Builds learners.
         data: Who holds what.
         distill_text: Plain text for distillation, as paths.
         journal: What is done.
-        ledger: What has travelled.
     """
 
     folder: Path
     cache: Path
+    config: RunConfig
     assembler: Assembler
     data: ConsortiumData
     distill_text: Sequence[str]
     journal: Journal
-    ledger: Ledger
 
     def server(self) -> Server:
         """The server, whose DPM is distilled unless an earlier start has done so."""
-        config = self.assembler.config
+        config = self.config
         steps = config.method.server_steps
         llm = self.assembler.own(config.llm, "llm", steps, f"{SERVER}/llm")
         self._make_proxy(llm)
         dpm = self.assembler.proxy(self.folder / "dpm", SERVER)
-        public = PublicText(self.data.server.train, self.data.server.dev, self.data.transfer)
+        data = self.data.server
+        public = PublicText(data.train, data.dev, data.test, self.data.transfer)
         pairing = pair_learners(dpm, llm, self.cache)
-        return Server(llm, dpm, self.data.server, public, pairing)
+        return Server(llm, dpm, data, public, pairing)
 
-    def devices(self, server: Server) -> list[Device]:
-        """All devices, each with the DPM and the public text that the server sent it."""
-        config = self.assembler.config
-        files = {
-            file.name: file.read_bytes()
-            for file in sorted((self.folder / "dpm").iterdir())
-            if file.name in DPM_FILES
-        }
-        devices = []
-        for device in config.devices:
-            received = welcome(Welcome(files, server.public), device.name, self.ledger)
-            folder = self.folder / "devices" / device.name / "dpm"
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, content in received.files.items():
-                (folder / name).write_bytes(content)
-            steps = config.method.device_steps
-            slm = self.assembler.own(device.slm, "slm", steps, f"{device.name}/slm")
-            dpm = self.assembler.proxy(folder, device.name)
-            pairing = pair_learners(dpm, slm, self.cache)
-            data = self.data.devices[device.name]
-            devices.append(Device(device.name, slm, dpm, data, received.public, pairing))
-        return devices
-
-    def restore(self, server: Server, devices: Sequence[Device]) -> None:
-        """Give every part of every member its newest state."""
-        for learner in (server.llm, server.dpm, *(x for d in devices for x in (d.slm, d.dpm))):
+    def restore(self, server: Server) -> None:
+        """Give every part of the server its newest state."""
+        for learner in (server.llm, server.dpm):
             for part in learner.parts.values():
                 self.journal.restore(part)
 
@@ -107,7 +84,7 @@ class MemberBuilder:
 
     def _raw_proxy(self, llm: LanguageModel) -> LanguageModel:
         """The DPM before distillation, where it will run."""
-        config = self.assembler.config
+        config = self.config
         device = self.assembler.device(config.dpm)
         if config.dpm.model is None:
             # A copy of the LLM without adapter, cut on the CPU: the GPU holds the LLM once.
@@ -120,7 +97,7 @@ class MemberBuilder:
         return dpm
 
     def _distill(self, llm: Learner, model: LanguageModel, phase: Phase) -> dict[str, float]:
-        config = self.assembler.config
+        config = self.config
         settings = config.method.distill
         if settings.steps == 0:
             return {}

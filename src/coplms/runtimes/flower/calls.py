@@ -1,0 +1,46 @@
+"""Calls of Flower's HTTP interfaces."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from coplms.runtimes.flower.engine import httpx
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+TRIES = 3
+SECONDS_BETWEEN = 0.5
+
+
+class EngineLost(Exception):  # noqa: N818 - a state of the engine, which is mended in place
+    """Flower's server is gone, or no longer knows us.
+
+    Attributes:
+        status: What the server answered, if it did.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def call(
+    method: Callable[[RequestT], ResponseT], request: RequestT, tries: int = TRIES
+) -> ResponseT:
+    """What a server answers; a call that got no answer is repeated.
+
+    Raises:
+        EngineLost: If the server refuses, or cannot be reached.
+    """
+    while True:
+        tries -= 1
+        try:
+            return method(request)
+        except httpx.HTTPStatusError as error:
+            status = error.response.status_code
+            raise EngineLost(f"{error.request.url}: {status} {error.response.text}", status) from None
+        except httpx.TransportError as error:
+            if tries <= 0:
+                raise EngineLost(f"{getattr(method, '__name__', method)}: {error!r}") from None
+        time.sleep(SECONDS_BETWEEN)
