@@ -8,13 +8,13 @@ from coplms.api.assemble import run_devices
 from coplms.api.facts import DataCheck, ModelCheck, data_checks, model_checks
 from coplms.api.folder import check_folder
 from coplms.api.memory import Lengths, MemoryCheck, estimate_memory
-from coplms.api.outline import zoo_folders
 from coplms.api.pairs import PairCheck, check_pair
 from coplms.api.plan import ModelPlan, PartPlan, plan_models
 from coplms.api.reading import Misfit, Reading, read_member, sources_of, trained_on
 from coplms.api.refuse import check_settings, member_encoders, misfit_refusal
 from coplms.api.volume import DiskCheck, Traffic, check_disk, disk_error, estimate_traffic
 from coplms.api.warn import warn_data, warn_disk, warn_memory, warn_models, warn_pairs
+from coplms.api.zoo import zoo_folders
 from coplms.config.run import RunConfig
 from coplms.consortium.messages import SERVER
 from coplms.data.members import ConsortiumData, load_data

@@ -10,7 +10,6 @@ from coplms.api.cache import default_cache
 from coplms.api.folder import check_folder, describe, open_folder
 from coplms.api.local_devices import LocalDevices
 from coplms.api.lock import hold
-from coplms.api.outline import zoo_folders
 from coplms.api.output import save_server
 from coplms.api.post import all_done, make_post, without_devices
 from coplms.api.recorder import DeviceRecorder, Recorder, Silent
@@ -18,6 +17,7 @@ from coplms.api.refuse import check_before_training
 from coplms.api.run import Run
 from coplms.api.server import ServerBuilder
 from coplms.api.workshop import Workshop
+from coplms.api.zoo import ZooProgress, ensure_zoo, zoo_folders
 from coplms.config.load import load_config
 from coplms.config.run import RunConfig
 from coplms.consortium.journal import Journal, Observer
@@ -25,10 +25,7 @@ from coplms.consortium.members import Server
 from coplms.consortium.post import Notice, Post
 from coplms.consortium.report import DeviceReport
 from coplms.data.members import load_data, load_server_data
-from coplms.data.text import read_text
 from coplms.errors import ConfigError
-from coplms.models.load import resolve_device
-from coplms.models.zoo import build_zoo
 from coplms.runtimes.local import LocalLink
 from coplms.transport.link import Link
 
@@ -36,9 +33,6 @@ __all__ = ["Consortium", "ZooProgress", "default_cache"]
 
 Network = tuple[Link, Callable[[Notice], None]]
 """How devices on other machines are reached, and who gets news of them."""
-
-ZooProgress = Callable[[str, int, int, float], None]
-"""Gets a mini model's name, step, steps and loss."""
 
 
 class Consortium:
@@ -60,11 +54,7 @@ class Consortium:
 
     def build_models(self, on_progress: ZooProgress | None = None) -> dict[str, Path]:
         """Folders of the mini models that the configuration names, trained where not cached."""
-        if self.config.zoo is None:
-            return {}
-        texts = list(read_text(self.config.zoo.text or ("demo",)))
-        device = resolve_device(self.config.device)
-        return build_zoo(self.config.zoo, texts, self.cache / "zoo", on_progress, device)
+        return ensure_zoo(self.config, self.cache, on_progress)
 
     def train(
         self,

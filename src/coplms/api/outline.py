@@ -18,7 +18,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from coplms.api.assemble import MINI, Assembler
 from coplms.config.model import ModelConfig, ZooModelConfig
 from coplms.config.run import RunConfig
-from coplms.data.text import DEMO, read_text
 from coplms.errors import ConfigError, ModelError
 from coplms.models.language_model import LanguageModel
 from coplms.models.load import (
@@ -29,8 +28,7 @@ from coplms.models.load import (
     prepare_tokenizer,
     vocab_size,
 )
-from coplms.models.zoo import texts_digest, zoo_folder
-from coplms.models.zoo_networks import build_network, check_recipe
+from coplms.models.zoo_networks import build_network
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 _META = torch.device("meta")
@@ -57,28 +55,6 @@ class Outline:
     def can_encode(self) -> bool:
         """Whether the tokenizer is the model's own."""
         return self.origin != "build"
-
-
-def zoo_folders(config: RunConfig, cache: Path) -> dict[str, Path]:
-    """Where each mini model of the run lies in the cache, or will.
-
-    Args:
-        config: The run's.
-        cache: The folder that holds `zoo/`.
-
-    Raises:
-        ConfigError: If a recipe gives no usable model.
-        DataError: If a text to build on is missing or broken.
-    """
-    if config.zoo is None:
-        return {}
-    for model in config.zoo.models:
-        check_recipe(model)
-    digest = texts_digest(list(read_text(config.zoo.text or (DEMO,))))
-    return {
-        model.name: zoo_folder(config.zoo, model, digest, cache / "zoo")
-        for model in config.zoo.models
-    }
 
 
 def outline(config: RunConfig, zoo: Mapping[str, Path], model: ModelConfig, name: str) -> Outline:

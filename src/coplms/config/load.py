@@ -1,13 +1,14 @@
-"""A YAML file and `--set` overrides become a `RunConfig`, and a `RunConfig` becomes YAML."""
+"""A YAML file and `--set` overrides become a configuration, and that becomes YAML again."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
+from coplms.config.base import Section
 from coplms.config.document import (
     Document,
     KeyPath,
@@ -15,9 +16,12 @@ from coplms.config.document import (
     read_document,
     show_path,
 )
+from coplms.config.edge import EdgeConfig
 from coplms.config.explain import explain
 from coplms.config.run import RunConfig
 from coplms.errors import ConfigError
+
+Config = TypeVar("Config", bound=Section)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -32,24 +36,35 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: One error for all mistakes, each with its line (or override) and its key.
     """
+    return _load(RunConfig, path, overrides)
+
+
+def load_edge(path: Path, overrides: Sequence[str] = ()) -> EdgeConfig:
+    """A device's own configuration; as `load_config`."""
+    return _load(EdgeConfig, path, overrides)
+
+
+def dump_config(config: Section) -> str:
+    """YAML that loads to an equal configuration, with every default written out."""
+    values = config.model_dump(mode="json")
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _load(model: type[Config], path: Path, overrides: Sequence[str]) -> Config:
     document = read_document(path)
     if document.data is None:
-        raise ConfigError(f"{path}: is empty. Give at least `llm`, `devices` and `data`.")
+        needed = [name for name, field in model.model_fields.items() if field.is_required()]
+        keys = ", ".join(f"`{name}`" for name in sorted(needed, reverse=True))
+        raise ConfigError(f"{path}: is empty. Give at least {keys}.")
     if not isinstance(document.data, dict):
         kind = type(document.data).__name__
         raise ConfigError(f"{path}:1: holds a {kind}, but must hold keys and values.")
     for override in overrides:
         _apply(override, document)
     try:
-        return RunConfig.model_validate(document.data)
+        return model.model_validate(document.data)
     except ValidationError as error:
-        raise ConfigError(explain(error, RunConfig, document)) from error
-
-
-def dump_config(config: RunConfig) -> str:
-    """YAML that loads to an equal configuration, with every default written out."""
-    values = config.model_dump(mode="json")
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+        raise ConfigError(explain(error, model, document)) from error
 
 
 def _apply(override: str, document: Document) -> None:

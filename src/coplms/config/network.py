@@ -29,7 +29,10 @@ def split_address(address: str) -> tuple[str, int]:
     if not colon or not (port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
         raise ValueError(f"'{address}' is not host:port; write for example coplms.example.org:8710")
     if host.startswith("[") and host.endswith("]"):
-        return str(ipaddress.IPv6Address(host[1:-1])), int(port)
+        try:
+            return str(ipaddress.IPv6Address(host[1:-1])), int(port)
+        except ValueError as error:
+            raise ValueError(f"'{address}': no IPv6 address is in the brackets") from error
     if len(host) > _MAX_HOST_CHARS or not _HOST_NAME.fullmatch(host):
         raise ValueError(
             f"'{address}': '{host}' is no host name or IPv4 address; an IPv6 address stands in "

@@ -1,10 +1,12 @@
 """Calls of Flower's HTTP interfaces."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from coplms.runtimes.flower.engine import httpx
+from coplms.runtimes.flower.engine import ProtobufClient, ProtobufClientInterceptor, httpx
+
+ClientT = TypeVar("ClientT", bound=ProtobufClient)
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -39,8 +41,31 @@ def call(
             return method(request)
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
-            raise EngineLost(f"{error.request.url}: {status} {error.response.text}", status) from None
+            raise EngineLost(
+                f"{error.request.url}: {status} {error.response.text}", status
+            ) from None
         except httpx.TransportError as error:
             if tries <= 0:
                 raise EngineLost(f"{getattr(method, '__name__', method)}: {error!r}") from None
         time.sleep(SECONDS_BETWEEN)
+
+
+def connect(
+    kind: type[ClientT],
+    address: str,
+    ca: bytes | None,
+    interceptors: Sequence[ProtobufClientInterceptor] = (),
+) -> ClientT:
+    """A client of one of Flower's interfaces, which connects with its first call.
+
+    It has none of Flower's retries, which wait for ever and end this process when refused.
+
+    Args:
+        kind: Which interface.
+        address: Of the server: 'host:port'.
+        ca: PEM certificates to check the server's with; None for no TLS.
+        interceptors: What is added to each call.
+    """
+    return kind.from_server_address(
+        server_address=address, insecure=ca is None, root_certificates=ca, interceptors=interceptors
+    )

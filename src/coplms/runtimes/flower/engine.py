@@ -64,7 +64,7 @@ try:
             SuperExecAuthHttpInterceptor,
         )
         from flwr.supercore.primitives.asymmetric import public_key_to_bytes
-        from flwr.supercore.protobuf.client import ProtobufClientInterceptor
+        from flwr.supercore.protobuf.client import ProtobufClient, ProtobufClientInterceptor
         from flwr.supercore.runtime import RuntimeHttpClient
         from flwr.supernode.fleet_http_client import FleetHttpClient
         from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
@@ -92,6 +92,7 @@ __all__ = [
     "Node",
     "NodeAuthHttpInterceptor",
     "ObjectTree",
+    "ProtobufClient",
     "ProtobufClientInterceptor",
     "PullAppMessagesRequest",
     "PullObjectRequest",

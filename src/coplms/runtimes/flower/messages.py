@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from coplms.runtimes.flower.calls import call
 from coplms.runtimes.flower.engine import (
@@ -115,13 +116,11 @@ class Mailbox:
             Malformed: If the parts make no message.
         """
         root = tree.object_id
-        contents = {root: self._pull_object(root)}  # uploaded last: if it is not there, wait
         deadline = time.monotonic() + seconds
-        for part in iterate_object_tree(tree):
-            if part.object_id not in contents:
-                contents[part.object_id] = _retried(
-                    lambda part=part: self._pull_object(part.object_id), deadline  # type: ignore[misc]
-                )
+        contents = {
+            part.object_id: _retried(partial(self._pull_object, part.object_id), deadline)
+            for part in iterate_object_tree(tree)
+        }
         self.confirm(root)
         try:
             message = inflate_object_from_contents(root, contents)
@@ -144,6 +143,18 @@ class Mailbox:
                 node=self._node, run_id=self._run_id, message_object_id=message_id
             ),
         )
+
+    def holds(self, message_id: str) -> bool:
+        """Whether the server has a message: its head, which is stored last and deleted first.
+
+        Raises:
+            EngineLost: If the server is gone.
+        """
+        try:
+            self._pull_object(message_id)
+        except Incomplete:
+            return False
+        return True
 
     def _push_object(self, object_id: str, content: bytes, session: str) -> None:
         call(

@@ -1,9 +1,8 @@
 """A task of Flower's, taken by us: what an executor of Flower's would start an app for."""
 
 import threading
-from collections.abc import Sequence
 
-from coplms.runtimes.flower.calls import EngineLost, call
+from coplms.runtimes.flower.calls import EngineLost, call, connect
 from coplms.runtimes.flower.engine import (
     AcquireTaskRequest,
     ProtobufClientInterceptor,
@@ -115,14 +114,3 @@ class Task:
             if not answer.success:
                 self.lost.set()
                 return
-
-
-def connect(
-    kind: type[RuntimeHttpClient],
-    address: str,
-    ca: bytes | None,
-    interceptors: Sequence[ProtobufClientInterceptor],
-) -> RuntimeHttpClient:
-    return kind.from_server_address(
-        server_address=address, insecure=ca is None, root_certificates=ca, interceptors=interceptors
-    )

@@ -32,6 +32,9 @@ class Who:
     fingerprint: str | None = None
 
 
+_SERVER = Who("the server")
+
+
 class Audit:
     """Writes a line for a refusal, unless an equal one was written within a minute.
 
@@ -49,18 +52,29 @@ class Audit:
 
     def refused(self, who: Who, reason: str, detail: str = "") -> None:
         """Note that a request was turned away."""
-        with self._lock:
-            repeated = self._repeated(who, reason)
-            if repeated is None:
-                return
-            left_out, self._left_out = self._left_out, 0
-        more = f" ({repeated} more like this)" if repeated else ""
-        more += f" ({left_out} other refusals not shown)" if left_out else ""
-        LOGGER.warning("refused %s: %s%s%s", _show(who), reason, _quoted(detail), more)
+        more = self._more(who, reason)
+        if more is not None:
+            LOGGER.warning("refused %s: %s%s%s", _show(who), reason, _quoted(detail), more)
+
+    def failed(self, message: str) -> None:
+        """Note that a request could not be answered through the server's own fault."""
+        more = self._more(_SERVER, message)
+        if more is not None:
+            LOGGER.error("%s%s", message, more)
 
     def enrolled(self, who: Who) -> None:
         """Note that a device was let in."""
         LOGGER.info("enrolled %s", _show(who))
+
+    def _more(self, who: Who, reason: str) -> str | None:
+        """What a line has to say of those left out before it; None: leave this out too."""
+        with self._lock:
+            repeated = self._repeated(who, reason)
+            if repeated is None:
+                return None
+            left_out, self._left_out = self._left_out, 0
+        more = f" ({repeated} more like this)" if repeated else ""
+        return more + (f" ({left_out} other refusals not shown)" if left_out else "")
 
     def _repeated(self, who: Who, reason: str) -> int | None:
         """How many equal refusals were not shown since the last line; None: do not show this."""

@@ -25,8 +25,8 @@ def make_authority(now: datetime) -> tuple[bytes, bytes]:
     with flower_extra():
         from cryptography import x509
         from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.hazmat.primitives.hashes import SHA384
-    key = ec.generate_private_key(ec.SECP384R1())
+        from cryptography.hazmat.primitives.hashes import SHA256
+    key = ec.generate_private_key(ec.SECP256R1())
     public = key.public_key()
     name = _name(f"coplms server's authority {x509.random_serial_number():x}"[:60])
     builder = (
@@ -38,7 +38,7 @@ def make_authority(now: datetime) -> tuple[bytes, bytes]:
             critical=False,
         )
     )
-    return _pem(builder.sign(key, SHA384()), key)
+    return _pem(builder.sign(key, SHA256()), key)
 
 
 def make_certificate(
@@ -52,7 +52,7 @@ def make_certificate(
     with flower_extra():
         from cryptography import x509
         from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.hazmat.primitives.hashes import SHA384
+        from cryptography.hazmat.primitives.hashes import SHA256
     authority, signer = _load_authority(ca, ca_key)
     left = authority.not_valid_after_utc - now
     if left < timedelta(days=_RENEW_DAYS):
@@ -60,7 +60,7 @@ def make_certificate(
             f"{ca}: the server's own authority ends on {authority.not_valid_after_utc:%Y-%m-%d}. "
             "Delete the file and hand a new join bundle to every device."
         )
-    key = ec.generate_private_key(ec.SECP384R1())
+    key = ec.generate_private_key(ec.SECP256R1())
     sans = x509.SubjectAlternativeName([_general_name(name) for name in sorted(names)])
     days = min(_SERVER_DAYS, left.days)
     builder = (
@@ -76,7 +76,7 @@ def make_certificate(
             critical=False,
         )
     )
-    return _pem(builder.sign(signer, SHA384()), key)
+    return _pem(builder.sign(signer, SHA256()), key)
 
 
 def normal_name(name: str) -> str:

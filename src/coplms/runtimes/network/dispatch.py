@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
 from http import HTTPStatus
 
 from coplms.errors import CoplmsError
@@ -51,8 +52,8 @@ class Dispatcher:
             return
         try:
             await self._exchange(scope, receive, send)
-        except GoneError:
-            return  # uvicorn closes the connection
+        except (GoneError, asyncio.CancelledError):
+            return  # the other side has gone, or the gate closes; so does uvicorn the connection
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         remote = scope["client"][0] if scope["client"] else "unknown"
@@ -65,9 +66,11 @@ class Dispatcher:
             self.audit.refused(who, f"{refusal.status} {refusal.reason}", refusal.detail)
             response = _refusal(refusal)
         except CoplmsError as error:
-            self.audit.refused(Who(remote), "503 server's own error", str(error))
+            self.audit.failed(str(error))
             response = _refusal(RefusedError(503, "server's own error"))
-        if request is not None:
+        if request is None:
+            response = _last(response)
+        else:
             response = await _drained(request, response)
             if response.device is not None:
                 self.meter.add_up(response.device, request.head_bytes + request.received)
@@ -92,11 +95,11 @@ class Dispatcher:
             (name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
         ]
         start = {"type": "http.response.start", "status": response.status, "headers": pairs}
-        await self._within(send(start))
         self._count(response, _HEAD_BYTES + sum(len(n) + len(v) + 4 for n, v in pairs))
+        await self._within(send(start))
         if isinstance(response.body, bytes):
-            await self._within(send({"type": "http.response.body", "body": response.body}))
             self._count(response, len(response.body))
+            await self._within(send({"type": "http.response.body", "body": response.body}))
         elif request is not None:
             await self._stream(request, response, response.body, send)
 
@@ -108,13 +111,13 @@ class Dispatcher:
         sent, due = 0, response.headers.get("content-length")
         try:
             async for chunk in body:
-                await self._within(
-                    send({"type": "http.response.body", "body": chunk, "more_body": True})
-                )
                 if gone.done():
                     raise GoneError("closed the connection")
                 sent += len(chunk)
                 self._count(response, len(chunk), response.digest)
+                await self._within(
+                    send({"type": "http.response.body", "body": chunk, "more_body": True})
+                )
         except Exception as error:
             if isinstance(error, GoneError):
                 raise
@@ -169,5 +172,9 @@ async def _drained(request: Request, response: Response) -> Response:
                     pass
         except TimeoutError:
             pass
-    headers = {**response.headers, "connection": "close"}
-    return Response(response.status, response.body, headers, response.device, response.digest)
+    return _last(response)
+
+
+def _last(response: Response) -> Response:
+    """The response, after which the connection closes."""
+    return replace(response, headers={**response.headers, "connection": "close"})

@@ -37,6 +37,7 @@ _START_SECONDS = 10.0
 _GRACE_SECONDS = 0.3
 _END_SECONDS = 5.0
 _MAX_HEAD_BYTES = 16384
+_BACKLOG = 128
 
 
 class Gate:
@@ -78,6 +79,7 @@ class Gate:
             consortium, registry, on_enrol, self._executor, check, self._audit, self.limits
         )
         self._socket: socket.socket | None = None
+        self._address: str | None = None
         self._thread: threading.Thread | None = None
         self._server: uvicorn.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -85,11 +87,10 @@ class Gate:
 
     @property
     def address(self) -> str:
-        """`host:port` at which the gate listens."""
-        if self._socket is None:
+        """`host:port` at which the gate listens, or did."""
+        if self._address is None:
             raise RuntimeError("the gate is not started")
-        host, port = self._socket.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return self._address
 
     def start(self) -> None:
         """Listen; returns when devices can connect.
@@ -104,6 +105,8 @@ class Gate:
             import uvicorn
         client = open_client(self.upstream, self.limits)
         self._socket = _bind(self.listen)
+        host, port = self._socket.getsockname()[:2]
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         fleet = Fleet(self.upstream, self._registry, self.limits, client)
         dispatcher = Dispatcher(
             enrol=self._enrolment.answer,
@@ -207,9 +210,15 @@ class Gate:
 def _bind(listen: str) -> socket.socket:
     host, port = split_address(listen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends small answers at once only where the protocol is named
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=128)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+        return listening
     except OSError as error:
+        listening.close()
         remedy = (
             "Another process listens there: end it, or give another port with network.listen"
             if error.errno == errno.EADDRINUSE
