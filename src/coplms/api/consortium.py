@@ -1,6 +1,6 @@
 """A run in a few lines of Python."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from coplms.api.folder import check_folder, describe, open_folder
 from coplms.api.local_devices import LocalDevices
 from coplms.api.lock import hold
 from coplms.api.output import save_server
-from coplms.api.post import all_done, make_post, without_devices
+from coplms.api.post import Network, all_done, make_post, without_devices
 from coplms.api.recorder import DeviceRecorder, Recorder, Silent
 from coplms.api.refuse import check_before_training
 from coplms.api.run import Run
@@ -22,17 +22,13 @@ from coplms.config.load import load_config
 from coplms.config.run import RunConfig
 from coplms.consortium.journal import Journal, Observer
 from coplms.consortium.members import Server
-from coplms.consortium.post import Notice, Post
+from coplms.consortium.post import Post
 from coplms.consortium.report import DeviceReport
 from coplms.data.members import load_data, load_server_data
 from coplms.errors import ConfigError
 from coplms.runtimes.local import LocalLink
-from coplms.transport.link import Link
 
 __all__ = ["Consortium", "ZooProgress", "default_cache"]
-
-Network = tuple[Link, Callable[[Notice], None]]
-"""How devices on other machines are reached, and who gets news of them."""
 
 
 class Consortium:
@@ -86,25 +82,23 @@ class Consortium:
     def serve(
         self,
         output: str | Path,
-        link: Link,
+        network: Network,
         observer: Observer | None = None,
         on_zoo_progress: ZooProgress | None = None,
-        watch: Callable[[Notice], None] = lambda _: None,
     ) -> Path:
         """Tune the LLM here and the devices where they are; otherwise as `train`.
 
         Args:
             output: The run's folder; made if absent.
-            link: Reaches the devices.
+            network: Reaches the devices.
             observer: Watches the phases.
             on_zoo_progress: Watches mini models being built: name, step, steps, loss.
-            watch: Gets news of devices.
 
         Raises:
             QuorumError: If too few devices answered; started again, the run goes on.
         """
         served = Consortium(without_devices(self.config), self.cache)
-        return served._run(Path(output), observer or Silent(), on_zoo_progress, (link, watch))
+        return served._run(Path(output), observer or Silent(), on_zoo_progress, network)
 
     def _run(
         self,
@@ -147,7 +141,9 @@ class Consortium:
 
         def connect(server: Server) -> Post:
             if network is not None:
-                return make_post(self.config, folder, server, *network)
+                post = make_post(self.config, folder, server, network.link, network.watch)
+                network.wait(post.devices)
+                return post
             devices = LocalDevices(
                 folder,
                 self.config,

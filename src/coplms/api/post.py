@@ -2,7 +2,8 @@
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from coplms.api.public import blob_of, dpm_files, write_public
@@ -12,8 +13,24 @@ from coplms.config.terms import terms_of
 from coplms.consortium.journal import Journal
 from coplms.consortium.members import Server
 from coplms.consortium.post import Notice, Post, rules_of
+from coplms.consortium.record import RunRecord
 from coplms.transport.ledger import Ledger
 from coplms.transport.link import Link
+
+
+@dataclass(frozen=True)
+class Network:
+    """How a server reaches devices on other machines.
+
+    Attributes:
+        link: Carries messages.
+        wait: Returns when the devices of these names are there, or have had their time.
+        watch: Gets news of devices.
+    """
+
+    link: Link
+    wait: Callable[[Sequence[str]], None] = lambda devices: None
+    watch: Callable[[Notice], None] = lambda notice: None
 
 
 def make_post(
@@ -48,7 +65,7 @@ def run_id(folder: Path) -> str:
     """The run's name among all runs, drawn when it begins."""
     path = folder / "run-id"
     if not path.exists():
-        path.write_text(secrets.token_hex(16), encoding="ascii")
+        RunRecord(folder).write_text(path.name, secrets.token_hex(16))
     return path.read_text(encoding="ascii")
 
 

@@ -24,7 +24,7 @@ class DiskCheck:
     """Room for the run's folder.
 
     Attributes:
-        checkpoints: Bytes of the newest states, and of the one that is being written.
+        checkpoints: Bytes of the newest states and messages, and of those that are being written.
         proxies: Bytes of the DPM.
         results: Bytes of adapters and fully tuned models at the end.
         present: Bytes that an earlier start has already written.
@@ -83,11 +83,16 @@ def estimate_traffic(
     tokenizer = len(dpm.outline.model.tokenizer.backend_tokenizer.to_str(pretty=True).encode())
     return Traffic(
         num_devices=len(config.devices),
-        num_chosen=max(1, round(config.method.participation * len(config.devices))),
+        num_chosen=_num_chosen(config),
         rounds=config.method.rounds,
         welcome=dpm.folder_bytes + tokenizer + text,
         shared=_packed_bytes(dpm.parts[0].size, config.transport),
     )
+
+
+def _num_chosen(config: RunConfig) -> int:
+    """Devices in a round, as `coplms.config.participation` draws them."""
+    return max(1, round(config.method.participation * len(config.devices)))
 
 
 def _packed_bytes(size: Size, transport: TransportConfig) -> int:
@@ -113,9 +118,15 @@ def check_disk(config: RunConfig, plans: Sequence[ModelPlan], output: Path) -> D
     # A phase changes a model's own part and the shared part, and writes both before it removes
     # their older states.
     written = max(own) + plans[1].parts[0].size.num_bytes
+    shared = plans[1].parts[0].size
+    packed = _packed_bytes(shared, config.transport)
+    lost = 0 if config.transport.form == "lossless" else 4 * shared.num_parameters
+    senders = sum(plan.role == "dpm" for plan in plans)
+    # Every sender keeps its newest message and what it lost; the server keeps a round's uploads.
+    messages = (senders + 1) * (packed + lost) + _num_chosen(config) * packed
     existing = next(each for each in (output, *output.absolute().parents) if each.exists())
     return DiskCheck(
-        checkpoints=STATES * (sum(parts) + alone + written),
+        checkpoints=STATES * (sum(parts) + alone + written) + messages,
         proxies=plans[1].folder_bytes,
         results=sum(parts),
         present=sum(file.stat().st_size for file in output.rglob("*") if file.is_file()),

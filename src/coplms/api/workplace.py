@@ -1,6 +1,6 @@
 """A device in a run: its models and text at hand, its state in its journal."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +89,7 @@ class DeviceInRun:
 
     def greet(self) -> DeviceReport:
         """How many examples the device holds."""
-        return self.report(range(0))
+        return self.report(())
 
     def round(self, download: Download) -> Upload:
         """DST and SAML; done once, then remembered."""
@@ -119,8 +119,8 @@ class DeviceInRun:
         if score:
             self._compare()
 
-    def report(self, rounds: range) -> DeviceReport:
-        """What happened in these rounds."""
+    def report(self, rounds: Collection[int]) -> DeviceReport:
+        """What happened in these rounds, in the order in which it did."""
         data, public = self._device.data, self._device.public
         sizes = Sizes(train=len(data.train), dev=len(data.dev), test=len(data.test))
         texts = (public.labelled, public.dev, public.test, public.transfer)

@@ -9,11 +9,13 @@ import typer
 from coplms.cli import models
 from coplms.cli.console import print_error
 from coplms.cli.demo import demo
+from coplms.cli.device import device
 from coplms.cli.evaluate import evaluate
 from coplms.cli.export import export
 from coplms.cli.generate import generate
 from coplms.cli.report import report
 from coplms.cli.score import score
+from coplms.cli.server import server
 from coplms.cli.train import train
 from coplms.errors import CoplmsError
 
@@ -72,7 +74,7 @@ def init(
     write(folder)
 
 
-for command in (train, demo, evaluate, score, generate, report, export):
+for command in (train, demo, server, device, evaluate, score, generate, report, export):
     app.command()(command)
 app.add_typer(models.app, name="models")
 

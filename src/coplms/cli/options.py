@@ -16,6 +16,14 @@ DataRoot = Annotated[
         metavar="DIR", help="Folder that ${COPLMS_DATA} stands for in paths.", show_default=False
     ),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting, such as method.rounds=2; may be repeated.",
+    ),
+]
 Member = Annotated[
     str | None,
     typer.Option(

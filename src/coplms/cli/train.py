@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coplms.cli.console import begin_heavy_work, resumable
-from coplms.cli.options import ConfigPath, DataRoot, use_data_root
+from coplms.cli.options import ConfigPath, DataRoot, Settings, use_data_root
 
 if TYPE_CHECKING:
     from coplms.config.run import RunConfig
@@ -24,14 +24,7 @@ def train(
             show_default="runs/ and the configuration's name",
         ),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a setting, such as method.rounds=2; may be repeated.",
-        ),
-    ] = None,
+    settings: Settings = None,
     seed: Annotated[
         int | None, typer.Option(help="The run's seed.", show_default="the configuration's")
     ] = None,

@@ -16,7 +16,7 @@ def draw_devices(
         round_number: From 1.
 
     >>> draw_devices(["a", "b", "c", "d"], 0.5, seed=0, round_number=1)
-    ['b', 'd']
+    ['a', 'c']
     """
     count = max(1, round(participation * len(devices)))
     drawn = set(random.Random(f"{seed}/round-{round_number}").sample(list(devices), count))

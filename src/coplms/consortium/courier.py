@@ -99,6 +99,7 @@ class Courier:
             sent = self._sent("download", number, packed, score=False)
             for device, data in self._answers(missing, sent, self.post.rules.round_seconds):
                 self._take_upload(inbox, device, data, number)
+                del data  # before the next one is made
             self._check_quorum(len(inbox.devices), chosen, f"round {number}")
             inbox.close()
         reports = [inbox.returned(device).report for device in chosen if device in inbox.devices]
@@ -141,13 +142,11 @@ class Courier:
         new = [device for device in devices if device not in self._greeted]
         sent = _Sent(write_welcome(self.post.terms), 0)
         reports: dict[str, DeviceReport] = {}
-        for reply in self.post.link.exchange(sent.data, new, self.post.rules.greet_seconds):
-            content = self._counted(reply.device, reply.content, sent)
-            if content is not None:
-                report = self._told(reply.device, content, 0, "ready")
-                if report is not None:
-                    self._greeted.add(reply.device)
-                    reports[reply.device] = report
+        for device, data in self._replies(new, sent, self.post.rules.greet_seconds):
+            report = self._told(device, data, 0, "ready")
+            if report is not None:
+                self._greeted.add(device)
+                reports[device] = report
         return reports
 
     def _answers(
@@ -158,10 +157,23 @@ class Courier:
             return
         self._greet(devices)
         known = [device for device in devices if device in self._greeted]
-        for reply in self.post.link.exchange(sent.data, known, seconds):
+        yield from self._replies(known, sent, seconds)
+
+    def _replies(
+        self, devices: Sequence[str], sent: _Sent, seconds: float
+    ) -> Iterator[tuple[str, bytes]]:
+        """The first answer of each device that was asked, and of nobody else."""
+        awaited = set(devices)
+        for reply in self.post.link.exchange(sent.data, devices, seconds):
+            if reply.device not in awaited:
+                error = ConsortiumError("it was not asked, or has answered. The answer is dropped.")
+                self._refuse(sent.round_number, reply.device, error)
+                continue
+            awaited.remove(reply.device)
             content = self._counted(reply.device, reply.content, sent)
             if content is not None:
                 yield reply.device, content
+            del reply, content  # before the next one is made
 
     def _counted(self, device: str, content: bytes | DeviceFailure, sent: _Sent) -> bytes | None:
         """The content of a reply, after both messages are in the ledger; None for a failure."""

@@ -1,7 +1,7 @@
 """A device's side of a run, message by message: bytes in, bytes out."""
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 import torch
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from coplms.config.terms import Terms
 from coplms.consortium.messages import (
-    Asked,
     Download,
+    Order,
     Upload,
     read_order,
     read_welcome,
@@ -53,8 +53,8 @@ class Workplace(Protocol):
     def finish(self, download: Download, *, score: bool) -> None:
         """The device's work after the last round; done once."""
 
-    def report(self, rounds: range) -> DeviceReport:
-        """What happened in these rounds."""
+    def report(self, rounds: Collection[int]) -> DeviceReport:
+        """What happened in these rounds, in the order in which it did."""
 
 
 class Desk:
@@ -109,7 +109,8 @@ class Desk:
 
     def _round(self, message: bytes) -> bytes:
         work = self._open(None)
-        number = peek(message).round_number
+        order = read_order(message, "download", work.run, work.layout)
+        number = order.round_number
         if number < work.last_sent:
             raise ConsortiumError(
                 f"round {number}: the server asks again, and '{self.name}' has answered round "
@@ -118,29 +119,22 @@ class Desk:
         if number == work.last_sent and work.sender.packed is not None:
             packed = work.sender.packed
         else:
-            download = self._download(work, message, "download")
+            download = _download(work, order)
             packed = work.send(work.round(download), download.shared)
-        report = work.report(range(number, number + 1))
+        report = work.report((number,))
         return write_upload(work.run, number, self.name, packed, report, work.layout)
 
     def _finish(self, message: bytes) -> bytes:
         work = self._open(None)
         order = read_order(message, "finish", work.run, work.layout)
-        download = self._download(work, message, "finish")
-        work.finish(download, score=order.score)
-        rounds = (range(order.round_number, order.round_number + 1), range(1))
-        last, first = (work.report(each) for each in rounds)
-        report = last.model_copy(
-            update={
-                "phases": (*first.phases, *last.phases),
-                "scores": (*first.scores, *last.scores),
-            }
-        )
+        work.finish(_download(work, order), score=order.score)
+        report = work.report((0, order.round_number))
         return write_report("finished", work.run, order.round_number, self.name, report)
 
-    def _download(self, work: Workplace, message: bytes, kind: Asked) -> Download:
-        order = read_order(message, kind, work.run, work.layout)
-        return Download(order.round_number, receive(order.packed, work.layout, work.initial))
+
+
+def _download(work: Workplace, order: Order) -> Download:
+    return Download(order.round_number, receive(order.packed, work.layout, work.initial))
 
 
 def code_of(error: Exception) -> FailureCode:

@@ -1,5 +1,7 @@
 """What a device tells about itself: counts, losses, scores; never text."""
 
+import math
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
@@ -9,6 +11,8 @@ from coplms.errors import ConsortiumError
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+MAX_EXAMPLES = 2**40
+"""More than anyone holds; as a weight in a mean it is still an exact float64."""
 MAX_REPORT_BYTES = 2**20
 """Longest report that is read."""
 
@@ -22,9 +26,9 @@ class Row(BaseModel):
 class Sizes(Row):
     """How many examples a device holds."""
 
-    train: int = Field(ge=1)
-    dev: int = Field(ge=0)
-    test: int = Field(ge=0)
+    train: int = Field(ge=1, le=MAX_EXAMPLES)
+    dev: int = Field(ge=0, le=MAX_EXAMPLES)
+    test: int = Field(ge=0, le=MAX_EXAMPLES)
 
 
 class PhaseRow(Row):
@@ -116,9 +120,9 @@ def read_report(text: str, device: str) -> DeviceReport:
 
 
 def report_of(
-    journal: Journal, sizes: Sizes, rounds: range, public_domains: frozenset[str]
+    journal: Journal, sizes: Sizes, rounds: Collection[int], public_domains: frozenset[str]
 ) -> DeviceReport:
-    """What a device's journal tells of these rounds.
+    """What a device's journal tells of these rounds, in its order; None stands for infinities.
 
     Args:
         journal: The device's.
@@ -135,5 +139,10 @@ def report_of(
             domains = {k: v for k, v in found["by_domain"].items() if k in public_domains}
             scores.append(ScoreRow.model_validate({**found, "by_domain": domains}))
         keys = ("phase", "round", "member", "kind", "seconds")
-        phases.append(PhaseRow(**{key: row[key] for key in keys}, metrics=result))
+        metrics = {name: value if _is_finite(value) else None for name, value in result.items()}
+        phases.append(PhaseRow(**{key: row[key] for key in keys}, metrics=metrics))
     return DeviceReport(sizes=sizes, phases=tuple(phases), scores=tuple(scores))
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -145,7 +145,8 @@ def _wait_for_tree(task: Task) -> ObjectTree:
     deadline = time.monotonic() + FETCH_SECONDS
     while True:
         waiting = call(task.client.PullMessages, PullAppMessagesRequest())
-        for tree in waiting.message_object_trees:
+        if waiting.message_object_trees:
+            tree: ObjectTree = waiting.message_object_trees[0]
             return tree
         if time.monotonic() > deadline:
             raise Incomplete("the SuperNode has no message for its task")

@@ -15,7 +15,7 @@ import traceback
 from importlib.metadata import entry_points
 
 COMMANDS = {"superlink": "flower-superlink", "supernode": "flower-supernode"}
-SECONDS_TO_CLOSE = 5.0
+SECONDS_TO_CLOSE = 3.0
 
 
 def main(arguments: list[str]) -> None:

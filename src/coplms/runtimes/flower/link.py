@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from coplms.errors import ConsortiumError
 from coplms.runtimes.flower.calls import EngineLost
 from coplms.runtimes.flower.exchange import Exchange
 from coplms.runtimes.flower.superlink import SuperLink
-from coplms.transport.link import Reply
+from coplms.transport.link import DeviceFailure, FailureCode, Reply
 
 
 class FlowerLink:
@@ -65,25 +64,25 @@ class FlowerLink:
     def exchange(self, message: bytes, devices: Sequence[str], seconds: float) -> Iterator[Reply]:
         """See `Link`. A device that vanishes gets the message again when it is back.
 
+        A device that is not registered is absent.
+
         Raises:
-            ConsortiumError: If a device is not registered.
-            RunError: If the SuperLink does not answer, while the replies are read.
+            RunError: If the SuperLink does not answer.
         """
         known = self._superlink.nodes
-        if unknown := [name for name in devices if name not in known]:
-            raise ConsortiumError(
-                f"device '{unknown[0]}' is not registered. Known: {', '.join(sorted(known))}."
-            )
+        for name in devices:
+            if name not in known:
+                yield Reply(name, DeviceFailure(name, FailureCode.ABSENT))
         self._num_exchanges += 1
         exchange = Exchange(
             self._superlink,
             message,
-            {name: known[name] for name in devices},
+            {name: known[name] for name in devices if name in known},
             seconds,
             self._return_seconds,
             group=str(self._num_exchanges),
         )
-        return exchange.replies()
+        yield from exchange.replies()
 
     def fetched(self, device: str) -> Mapping[str, int]:
         return self._fetched(device)

@@ -172,9 +172,9 @@ class SuperLink:
             self._watcher.join()
         if self._run is not None:
             self._run.drop()
-        self._child.stop()
         for client in (self._control, self._runtime, self._health):
             client.close()
+        self._child.stop()
         close_logger(self.log)
 
     def _command(self) -> list[str]:

@@ -1,21 +1,67 @@
 """Connections of a gate: how many, and how long one may dawdle before its request is read.
 
-By itself uvicorn waits for ever for the first request of a connection.
+By itself uvicorn waits for ever for the first request of a connection, and a minute for TLS.
 """
 
 import asyncio
 import logging
+import socket
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coplms.runtimes.network.extra import flower_extra
-from coplms.runtimes.network.limits import Limits
+from coplms.runtimes.network.limits import Buckets, Limits
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
 LOGGER = logging.getLogger("coplms.gate.http")
+
+_BACKLOG = 128
+
+
+class BoundedListener(socket.socket):
+    """A listening socket that takes so many connections from an address and closes the others.
+
+    It sees connections before TLS, which `Hosts` does not.
+    """
+
+    def __init__(self, host: str, port: int, limits: Limits) -> None:
+        """Listens.
+
+        Raises:
+            OSError: If it cannot.
+        """
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        # asyncio sends small answers at once only where the protocol is named
+        super().__init__(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._opened = Buckets(limits.accepts, limits.accepts_per_second)
+        try:
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.bind((host, port))
+            self.listen(_BACKLOG)
+        except OSError:
+            self.close()
+            raise
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """The next connection; asyncio goes on after the error that stands for a closed one."""
+        connection, address = super().accept()
+        if not self._opened.take(str(address[0])):
+            connection.close()
+            raise ConnectionAbortedError("too many connections")
+        return connection, address
+
+
+class BoundedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose servers wait a bounded time for TLS."""
+
+    handshake_seconds = 60.0
+
+    def create_server(self, *args: Any, **kwargs: Any) -> Any:  # uvicorn passes no such bound
+        """As everywhere, with the bound."""
+        return super().create_server(*args, ssl_handshake_timeout=self.handshake_seconds, **kwargs)
 
 
 class Hosts:

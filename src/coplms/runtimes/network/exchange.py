@@ -165,6 +165,8 @@ def read_request(scope: Scope, receive: Receive, stall_seconds: float) -> Reques
     )
     if len(headers) != len(pairs):
         raise RefusedError(400, "a header occurs twice")
+    if not all(value.isascii() for value in headers.values()):
+        raise RefusedError(400, "a header is not ASCII")
     if "transfer-encoding" in headers:
         raise RefusedError(411, "the body's length is not given")
     length = headers.get("content-length", "0")

@@ -59,7 +59,6 @@ TO_SUPERLINK = (
 FROM_SUPERLINK = ("content-length", "content-type", "flwr-version-incompatibility-message")
 
 _CONNECT_SECONDS = 5.0
-_KEPT_SECONDS = 2.0  # less than the SuperLink keeps an idle connection
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,10 @@ def open_client(upstream: Upstream, limits: Limits) -> "httpx.AsyncClient":
         follow_redirects=False,
         headers={"accept-encoding": "identity"},
         timeout=httpx.Timeout(limits.upstream_seconds, connect=_CONNECT_SECONDS),
-        limits=httpx.Limits(max_connections=limits.connections, keepalive_expiry=_KEPT_SECONDS),
+        limits=httpx.Limits(
+            max_connections=limits.connections,
+            max_keepalive_connections=0,  # an idle one would hold up a SuperLink that ends
+        ),
     )
 
 

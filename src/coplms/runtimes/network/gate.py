@@ -19,7 +19,7 @@ from coplms.errors import RunError
 from coplms.runtimes.network.audit import LOGGER, Audit
 from coplms.runtimes.network.blobs import Blobs
 from coplms.runtimes.network.certificates import Certificates, server_context
-from coplms.runtimes.network.connections import bounded_protocol
+from coplms.runtimes.network.connections import BoundedListener, BoundedLoop, bounded_protocol
 from coplms.runtimes.network.dispatch import Dispatcher
 from coplms.runtimes.network.enrolment import Enrolment, OnEnrol
 from coplms.runtimes.network.extra import flower_extra
@@ -37,7 +37,6 @@ _START_SECONDS = 10.0
 _GRACE_SECONDS = 0.3
 _END_SECONDS = 5.0
 _MAX_HEAD_BYTES = 16384
-_BACKLOG = 128
 
 
 class Gate:
@@ -104,7 +103,7 @@ class Gate:
         with flower_extra():
             import uvicorn
         client = open_client(self.upstream, self.limits)
-        self._socket = _bind(self.listen)
+        self._socket = _bind(self.listen, self.limits)
         host, port = self._socket.getsockname()[:2]
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         fleet = Fleet(self.upstream, self._registry, self.limits, client)
@@ -179,8 +178,14 @@ class Gate:
             async with client:
                 await server.serve(sockets=[self._socket] if self._socket else [])
 
+        def make_loop() -> BoundedLoop:
+            loop = BoundedLoop()
+            loop.handshake_seconds = self.limits.handshake_seconds
+            return loop
+
         try:
-            asyncio.run(serve())
+            with asyncio.Runner(loop_factory=make_loop) as runner:
+                runner.run(serve())
         except Exception as error:
             self._failure = error
             LOGGER.error("the gate has ended", exc_info=error)
@@ -207,18 +212,11 @@ class Gate:
                     transport.abort()
 
 
-def _bind(listen: str) -> socket.socket:
+def _bind(listen: str, limits: Limits) -> socket.socket:
     host, port = split_address(listen)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sends small answers at once only where the protocol is named
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(_BACKLOG)
-        return listening
+        return BoundedListener(host, port, limits)
     except OSError as error:
-        listening.close()
         remedy = (
             "Another process listens there: end it, or give another port with network.listen"
             if error.errno == errno.EADDRINUSE

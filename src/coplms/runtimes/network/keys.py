@@ -112,7 +112,7 @@ def parse_public_key(text: str) -> PublicKey:
     load = load_pem_public_key if text.startswith("-----BEGIN ") else load_ssh_public_key
     try:
         key = load(text.encode("ascii"))
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, NotImplementedError, UnsupportedAlgorithm) as error:
         raise ValueError("not a public key in OpenSSH's format or PEM") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
         raise ValueError("not an ECDSA key on P-384")
@@ -153,7 +153,7 @@ def _load(path: Path) -> DeviceKey:
         )
     try:
         key = load_ssh_private_key(content, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, NotImplementedError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{path}: {_NO_KEY}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp384r1":
         raise ConfigError(f"{path}: {_NO_KEY}")

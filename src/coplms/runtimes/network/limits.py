@@ -16,6 +16,9 @@ class Limits:
         enrol_bytes: Longest body of an enrolment.
         connections: Open connections in all.
         connections_per_host: Open connections from one address.
+        accepts: Connections that one address may open at once, TLS or not.
+        accepts_per_second: How fast an address earns further ones.
+        handshake_seconds: How long TLS may take to begin.
         enrolments: Enrolments that one address may try at once.
         enrolments_per_second: How fast an address earns further tries.
         head_seconds: Until a connection's next request must have come whole, but for its body.
@@ -28,6 +31,9 @@ class Limits:
     enrol_bytes: int = 16384
     connections: int = 512
     connections_per_host: int = 128
+    accepts: int = 256
+    accepts_per_second: float = 20.0
+    handshake_seconds: float = 10.0
     enrolments: int = 60
     enrolments_per_second: float = 1.0
     head_seconds: float = 15.0
