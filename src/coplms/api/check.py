@@ -83,9 +83,7 @@ def check_run(config: RunConfig, cache: Path, output: Path = NEW_RUN) -> RunChec
     encoders = member_encoders(config, plans)
     readings = _readings(encoders, data)
     pairs = _pairs(encoders, data, cache / "classes")
-    lengths = {
-        plan.member: _lengths(config, plan, readings) for plan in plans if plan.role != "dpm"
-    }
+    lengths = _lengths(config, plans, readings)
     memory = estimate_memory(config, plans, lengths)
     disk = check_disk(config, plans, output)
     models, held = model_checks(plans), data_checks(data)
@@ -118,8 +116,8 @@ def check_run(config: RunConfig, cache: Path, output: Path = NEW_RUN) -> RunChec
 def _readings(encoders: Mapping[str, Encoder], data: ConsortiumData) -> list[Reading]:
     return [
         read_member(encoder, name, trained_on(held))
-        for member, encoder in encoders.items()
-        for name, held in sources_of(data, member).items()
+        for encoder, sources in readers(encoders, data)
+        for name, held in sources.items()
     ]
 
 
@@ -134,14 +132,21 @@ def _pairs(encoders: Mapping[str, Encoder], data: ConsortiumData, cache: Path) -
     ]
 
 
-def _lengths(config: RunConfig, plan: ModelPlan, readings: Sequence[Reading]) -> Lengths:
+def _lengths(
+    config: RunConfig, plans: Sequence[ModelPlan], readings: Sequence[Reading]
+) -> dict[str, Lengths]:
     """As measured; the longest possible where the tokenizer is still to be built."""
-    own = [reading for reading in readings if reading.reader == plan.outline.model.name]
-    if not own:
-        return Lengths(config.data.max_length, config.evaluation.max_new_tokens)
-    return Lengths(
-        max(reading.longest for reading in own), max(reading.longest_answer for reading in own)
-    )
+    measured: dict[str, Lengths] = {}
+    for found in readings:
+        known = measured.get(found.reader, Lengths(0, 0))
+        example = max(known.example, found.longest)
+        measured[found.reader] = Lengths(example, max(known.answer, found.longest_answer))
+    unknown = Lengths(config.data.max_length, config.evaluation.max_new_tokens)
+    return {
+        plan.member: measured.get(plan.outline.model.name, unknown)
+        for plan in plans
+        if plan.role != "dpm"
+    }
 
 
 def _refusal(

@@ -13,7 +13,7 @@ from coplms.api.lock import hold
 from coplms.api.output import save_server
 from coplms.api.post import Network, all_done, make_post, without_devices
 from coplms.api.recorder import DeviceRecorder, Recorder, Silent
-from coplms.api.refuse import check_before_training
+from coplms.api.refuse import check_before_training, refuse_remote
 from coplms.api.run import Run
 from coplms.api.server import ServerBuilder
 from coplms.api.workshop import Workshop
@@ -24,8 +24,7 @@ from coplms.consortium.journal import Journal, Observer
 from coplms.consortium.members import Server
 from coplms.consortium.post import Post
 from coplms.consortium.report import DeviceReport
-from coplms.data.members import load_data, load_server_data
-from coplms.errors import ConfigError
+from coplms.data.members import load_data
 from coplms.runtimes.local import LocalLink
 
 __all__ = ["Consortium", "ZooProgress", "default_cache"]
@@ -72,11 +71,7 @@ class Consortium:
             RunError: If the folder holds a run with another configuration, or no run at all, or
                 another process trains into it.
         """
-        if self.config.remote:
-            raise ConfigError(
-                f"devices: '{self.config.remote[0]}' has no `slm`: it runs on a machine of its "
-                "own. Use `coplms server`, or describe its model and data here."
-            )
+        refuse_remote(self.config)
         return self._run(Path(output), observer or Silent(), on_zoo_progress, None)
 
     def serve(
@@ -121,7 +116,7 @@ class Consortium:
         on_zoo_progress: ZooProgress | None,
         network: Network | None,
     ) -> None:
-        data = load_data(self.config) if network is None else load_server_data(self.config)
+        data = load_data(self.config)
         classes = self.cache / "classes"
         zoo = zoo_folders(self.config, self.cache)
         check_before_training(self.config, data, zoo, classes, folder)

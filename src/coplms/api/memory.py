@@ -1,6 +1,6 @@
 """An estimate of the memory that training takes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,6 +8,7 @@ import torch
 from coplms.api.available import available_memory
 from coplms.api.plan import ModelPlan
 from coplms.config.run import RunConfig
+from coplms.consortium.messages import SERVER
 from coplms.models.language_model import LanguageModel
 from coplms.models.load import vocab_size
 
@@ -18,6 +19,10 @@ LAYER_WIDTHS = 17
 LOGIT_COPIES = 4
 """Tensors of the logits' size in float32 that the plain loss holds at once: logits, probabilities,
 gradients of both."""
+
+MESSAGES = 7
+"""Tensors of the shared part's size that a server holds: the download's values and message, an
+upload's values, message and file, and float64 sums."""
 
 DISTILLATION = "distillation"
 """Owner of what the server does before round 1."""
@@ -72,7 +77,7 @@ class MemoryCheck:
     Attributes:
         rows: By member and device, those of distillation first.
         device: The one of which least is left.
-        peak: Bytes there for all members in one process.
+        peak: Bytes there for all members in one process, where devices share networks.
         available: Bytes that are free there.
     """
 
@@ -117,13 +122,14 @@ def estimate_memory(
     distilling = list(_rows(config, DISTILLATION, _distillation(config, *pairs[0])))
     members: list[MemoryRow] = []
     for own, dpm in pairs:
-        members += _rows(config, own.member, _mutual_learning(config, own, dpm, lengths))
+        members += _rows(config, own.member, _learning(config, own, dpm, lengths))
     devices = dict.fromkeys(row.device for row in (*distilling, *members))
+    shared = _distinct(step for own, dpm in pairs for step in _learning(config, own, dpm, lengths))
     peaks = {
         device: max(
             _cutting(config, *pairs[0], device),
             *(row.total for row in distilling if row.device == device),
-            _together(members, pairs[0][1], device),
+            _together(members, shared, pairs[0][1], device),
         )
         for device in devices
     }
@@ -140,18 +146,25 @@ def _cutting(config: RunConfig, llm: ModelPlan, dpm: ModelPlan, device: torch.de
     return held + llm.weights.num_bytes + dpm.weights.num_bytes
 
 
-def _together(rows: Sequence[MemoryRow], dpm: ModelPlan, device: torch.device) -> int:
+def _distinct(steps: Iterable[_Step]) -> list[_Step]:
+    """One step for each network: devices in one process share those that are alike."""
+    found = {(step.plan.member == SERVER, id(step.plan.outline)): step for step in steps}
+    return list(found.values())
+
+
+def _together(
+    rows: Sequence[MemoryRow], networks: Sequence[_Step], dpm: ModelPlan, device: torch.device
+) -> int:
     """All members in one process, one of which takes a step."""
-    here = [row for row in rows if row.device == device]
-    total = sum(row.lasting for row in here)
-    total += max((row.total - row.lasting for row in here), default=0)
+    here = [step for step in networks if step.plan.device == device]
+    total = sum(_weights(step.plan) + step.moments for step in here)
+    total += max((row.total - row.lasting for row in rows if row.device == device), default=0)
     if device.type == "cpu":
-        # A round's uploads wait in memory beside the download and a message's two forms.
-        total += (len({row.owner for row in rows}) + 2) * dpm.parts[0].size.num_bytes
+        total += MESSAGES * dpm.parts[0].size.num_bytes
     return total
 
 
-def _mutual_learning(
+def _learning(
     config: RunConfig, own: ModelPlan, dpm: ModelPlan, lengths: Mapping[str, Lengths]
 ) -> list[_Step]:
     """SAML, the largest step of a member: it trains the shared part and the model's own."""

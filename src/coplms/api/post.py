@@ -56,9 +56,8 @@ def make_post(
         {part: named[path] for part, path in texts.items()},
     )
     names = tuple(device.name for device in config.devices)
-    scored = frozenset(name for name in names if config.is_scored(name))
     ledger = Ledger(folder / "ledger.jsonl")
-    return Post(link, names, scored, terms, rules_of(config), ledger, folder, watch)
+    return Post(link, names, config.scored, terms, rules_of(config), ledger, folder, watch)
 
 
 def run_id(folder: Path) -> str:

@@ -1,9 +1,10 @@
 """How a member's examples look to a tokenizer: what is cut, and which answers do not fit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coplms.alignment.places import encode_answer
+from coplms.consortium.messages import SERVER
 from coplms.data.example import Example
 from coplms.data.members import ConsortiumData, MemberData
 from coplms.data.prompt import encode_prompt
@@ -103,8 +104,25 @@ def sources_of(data: ConsortiumData, member: str) -> dict[str, MemberData]:
 
     The server's are those of all: its LLM's tokenizer is the DPM's, which reads on every device.
     """
-    everyone = {"server": data.server, **data.devices}
-    return everyone if member == "server" else {name: everyone[name] for name in (member, "server")}
+    if member == SERVER:
+        return {SERVER: data.server, **data.devices}
+    return {member: data.devices[member], SERVER: data.server}
+
+
+def readers(
+    encoders: Mapping[str, Encoder], data: ConsortiumData
+) -> list[tuple[Encoder, dict[str, MemberData]]]:
+    """Each tokenizer with the members whose examples it reads.
+
+    Args:
+        encoders: Member -> its tokenizer, which devices with the same model share.
+        data: Who holds what.
+    """
+    found: dict[int, tuple[Encoder, dict[str, MemberData]]] = {}
+    for member, encoder in encoders.items():
+        _, sources = found.setdefault(id(encoder), (encoder, {}))
+        sources |= sources_of(data, member)
+    return list(found.values())
 
 
 def misfit_error(reader: str, misfits: Sequence[Misfit], max_length: int) -> DataError:

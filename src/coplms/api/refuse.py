@@ -5,7 +5,7 @@ from pathlib import Path
 
 from coplms.api.pairs import count_classes
 from coplms.api.plan import ModelPlan, plan_models
-from coplms.api.reading import Misfit, find_misfits, misfit_error, sources_of, trained_on
+from coplms.api.reading import Misfit, find_misfits, misfit_error, readers, trained_on
 from coplms.api.volume import check_disk, disk_error
 from coplms.config.run import RunConfig
 from coplms.consortium.messages import SERVER
@@ -40,9 +40,9 @@ def check_before_training(
     plans = plan_models(config, zoo)
     encoders = member_encoders(config, plans)
     misfits: dict[str, list[Misfit]] = {}
-    for member, encoder in encoders.items():
-        examples = [e for held in sources_of(data, member).values() for e in trained_on(held)]
-        misfits.setdefault(encoder.model.name, []).extend(find_misfits(encoder, examples))
+    for encoder, sources in readers(encoders, data):
+        examples = [e for held in sources.values() for e in trained_on(held)]
+        misfits[encoder.model.name] = [*find_misfits(encoder, examples)]
     misfit = misfit_refusal(misfits, config.data.max_length)
     if misfit is not None:
         raise misfit
@@ -52,6 +52,19 @@ def check_before_training(
     others = {id(encoder): encoder for name, encoder in encoders.items() if name != SERVER}
     for encoder in others.values() if SERVER in encoders else ():
         count_classes(encoders[SERVER].model, encoder.model, cache)
+
+
+def refuse_remote(config: RunConfig) -> None:
+    """Refuses to simulate devices that are described elsewhere.
+
+    Raises:
+        ConfigError: If a device has no model here.
+    """
+    if config.remote:
+        raise ConfigError(
+            f"devices: '{config.remote[0]}' has no `slm`: it runs on a machine of its own. Use "
+            "`coplms server`, or describe its model and data here."
+        )
 
 
 def check_settings(config: RunConfig) -> None:

@@ -123,9 +123,7 @@ class DeviceInRun:
         """What happened in these rounds, in the order in which it did."""
         data, public = self._device.data, self._device.public
         sizes = Sizes(train=len(data.train), dev=len(data.dev), test=len(data.test))
-        texts = (public.labelled, public.dev, public.test, public.transfer)
-        known = frozenset(example.domain for text in texts for example in text)
-        return report_of(self.journal, sizes, rounds, known)
+        return report_of(self.journal, sizes, rounds, public.domains)
 
     # Parts and scores ----------------------------------------------------------------------
 

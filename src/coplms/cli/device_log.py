@@ -34,3 +34,5 @@ class DeviceLines:
             loss = row["result"].get("loss")
             facts = f"{row['seconds']:.1f} s" + ("" if loss is None else f", loss {loss:.3f}")
             self.say(f"{row['phase']}: done ({facts})")
+            if row["kind"] == "save":
+                self.say("the device's tuned models are saved in the run's folder")

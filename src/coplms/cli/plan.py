@@ -1,7 +1,6 @@
 """Which phases a run will have, and how long those that are left may take."""
 
-from collections.abc import Callable, Mapping
-from statistics import fmean
+from dataclasses import dataclass, field
 
 from coplms.config.participation import draw_devices
 from coplms.config.run import RunConfig
@@ -22,37 +21,89 @@ def plan(config: RunConfig) -> Plan:
     for number in range(1, last):
         phases |= _round(config, number)
     phases[_name(last, _SERVER, "send")] = 0
+    scored = config.scored
     for device in config.devices:
-        phases |= _finish(config, device.name, last)
+        phases |= _finish(config, device.name, last, scored=device.name in scored)
     phases[_name(last, _SERVER, "replies")] = 0
     phases[_name(last, _SERVER, "transfer")] = method.transfer.server_steps
     return phases | _scores(_SERVER, last, "after", "llm", "dpm")
 
 
-def seconds_left(planned: Plan, seconds: Mapping[str, float]) -> float | None:
-    """Estimate for the planned phases that are not done; None before anything was trained.
+@dataclass
+class _Kind:
+    """Phases that take equally long, as far as is known.
+
+    Attributes:
+        left: Planned ones that are not done.
+        steps_left: Their optimiser steps.
+        done: Finished ones, planned or not.
+        seconds: How long those took.
+        is_scoring: Whether they score models.
+    """
+
+    left: int = 0
+    steps_left: int = 0
+    done: int = 0
+    seconds: float = 0.0
+    is_scoring: bool = False
+
+
+@dataclass
+class Remaining:
+    """How long the planned phases that are not done may take; each finished one costs the same.
 
     A phase takes as long as finished ones of its kind did; of a new kind, as long as its optimiser
     steps did on average, or as an average scoring.
 
-    Args:
+    Attributes:
         planned: All phases.
-        seconds: Finished phase -> how long it took.
     """
-    steps = sum(planned.get(name, 0) for name in seconds)
-    if not steps:
-        return None
-    per_step = sum(taken for name, taken in seconds.items() if planned.get(name)) / steps
-    alike = _means(seconds, _kind)
-    scorings = {n: s for n, s in seconds.items() if _is_scoring(n)}
-    scoring = fmean(scorings.values()) if scorings else 0.0
 
-    def estimate(name: str) -> float:
-        if _kind(name) in alike:
-            return alike[_kind(name)]
-        return scoring if _is_scoring(name) else planned[name] * per_step
+    planned: Plan
+    _kinds: dict[str, _Kind] = field(default_factory=dict)
+    _steps: int = 0
+    _seconds: float = 0.0
 
-    return sum(estimate(name) for name in planned if name not in seconds)
+    def __post_init__(self) -> None:
+        for name, steps in self.planned.items():
+            kind = self._kind(name)
+            kind.left += 1
+            kind.steps_left += steps
+
+    def finish(self, name: str, seconds: float) -> None:
+        """Take note of a phase that is done; to be called once for each."""
+        kind, steps = self._kind(name), self.planned.get(name)
+        kind.done += 1
+        kind.seconds += seconds
+        if steps is None:
+            return
+        kind.left -= 1
+        kind.steps_left -= steps
+        self._steps += steps
+        self._seconds += seconds if steps else 0.0
+
+    @property
+    def seconds(self) -> float | None:
+        """The estimate; None before anything was trained."""
+        if not self._steps:
+            return None
+        per_step = self._seconds / self._steps
+        scorings = [kind for kind in self._kinds.values() if kind.is_scoring]
+        num_scored = sum(kind.done for kind in scorings)
+        scoring = sum(kind.seconds for kind in scorings) / max(1, num_scored)
+
+        def estimate(kind: _Kind) -> float:
+            if kind.done:
+                return kind.left * kind.seconds / kind.done
+            return kind.left * scoring if kind.is_scoring else kind.steps_left * per_step
+
+        return sum(map(estimate, self._kinds.values()))
+
+    def _kind(self, name: str) -> _Kind:
+        key = _kind(name)
+        if key not in self._kinds:
+            self._kinds[key] = _Kind(is_scoring=_is_scoring(name))
+        return self._kinds[key]
 
 
 def _alone(config: RunConfig, member: str, steps: int) -> Plan:
@@ -79,10 +130,9 @@ def _round(config: RunConfig, number: int) -> Plan:
     return phases
 
 
-def _finish(config: RunConfig, device: str, last: int) -> Plan:
+def _finish(config: RunConfig, device: str, last: int, *, scored: bool) -> Plan:
     """A device's last phases, in their order."""
     phases = {_name(last, device, "transfer"): config.method.transfer.steps}
-    scored = config.is_scored(device)
     if scored:
         phases |= _scores(device, last, "after", "slm", "dpm")
     phases[_name(last, device, "save")] = 0
@@ -108,10 +158,3 @@ def _kind(name: str) -> str:
 
 def _is_scoring(name: str) -> bool:
     return "evaluate" in name.rpartition("/")[2]
-
-
-def _means(seconds: Mapping[str, float], key: Callable[[str], str]) -> dict[str, float]:
-    groups: dict[str, list[float]] = {}
-    for name, taken in seconds.items():
-        groups.setdefault(key(name), []).append(taken)
-    return {group: fmean(values) for group, values in groups.items()}

@@ -55,6 +55,9 @@ def server(
     list_devices: Annotated[
         bool, typer.Option("--list", help="Show which devices are let in, and exit.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the server's side and train nothing.")
+    ] = False,
     local_devices: Annotated[
         int | None,
         typer.Option(
@@ -78,6 +81,9 @@ def server(
     if join_bundle is not None or revoke is not None or list_devices:
         _change(loaded, folder, join_bundle, revoke)
         return
+    if dry_run:
+        _check(loaded, output or Path("runs") / config.stem)
+        return
     run(loaded, output or Path("runs") / config.stem, folder, local_devices)
 
 
@@ -89,14 +95,33 @@ def _change(config: "RunConfig", state: Path, join_bundle: str | None, revoke: s
     if join_bundle is not None:
         path = Path(f"{join_bundle}.join")
         write_bundle(hub.invite(join_bundle), path)
-        print_line(f"{path}: lets '{join_bundle}' in at {hub.address}, once, until it is used or")
-        print_line(f"{config.network.bundle_days:g} days have passed. Hand it over as you would a")
-        print_line(f"password. There: coplms device --join {path} --config device.yaml")
+        days = f"{config.network.bundle_days:g} days"
+        print_line(
+            f"wrote {path}: it lets '{join_bundle}' in at {hub.address}, once, within {days}."
+        )
+        print_line("Hand it over as you would a password. On the device:")
+        print_line(f"  coplms device --join {path} --config device.yaml")
+        if config.network.address is None:
+            print_line("network.address is absent: only devices on this machine will find it.")
     if revoke is not None:
         hub.registry.revoke(revoke)
         print_line(f"'{revoke}' is shut out. A new --join-bundle would let it in again.")
     if join_bundle is None and revoke is None:
         _print_devices(hub)
+
+
+def _check(config: "RunConfig", output: Path) -> None:
+    """Print what a run would find at the server, without training."""
+    from coplms.cli.check import print_check
+
+    begin_heavy_work()
+    from coplms.api.cache import default_cache
+    from coplms.api.folder import check_folder
+    from coplms.api.post import without_devices
+
+    served = without_devices(config)
+    check_folder(output, served)
+    print_check(served, default_cache(), output)
 
 
 def _print_devices(hub: "Hub") -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from coplms.cli.plan import Plan, seconds_left
+from coplms.cli.plan import Plan, Remaining
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,11 @@ class Tracker:
     seconds: dict[str, float] = field(default_factory=dict)
     work: Work | None = None
     _left: tuple[float, float] | None = None
+    _num_unplanned: int = 0
 
     def __post_init__(self) -> None:
         self.started = self.clock()
+        self._remaining = Remaining(self.planned)
         self._rounds = max((_round_of(name) for name in self.planned), default=1) - 1
 
     @property
@@ -74,7 +76,7 @@ class Tracker:
     @property
     def num_phases(self) -> int:
         """All phases, as far as known."""
-        return len({**self.planned, **self.seconds})
+        return len(self.planned) + self._num_unplanned
 
     @property
     def elapsed(self) -> float:
@@ -106,9 +108,12 @@ class Tracker:
         )
 
     def phase_finished(self, name: str, seconds: float) -> None:
-        self.seconds[name] = seconds
         self.work = None
-        estimate = seconds_left(self.planned, self.seconds)
+        if name not in self.seconds:
+            self._remaining.finish(name, seconds)
+            self._num_unplanned += name not in self.planned
+        self.seconds[name] = seconds
+        estimate = self._remaining.seconds
         self._left = None if estimate is None else (estimate, self.clock())
 
     def phase_title(self, name: str) -> str:

@@ -71,6 +71,8 @@ def check(config: "RunConfig", output: Path) -> None:
     begin_heavy_work()
     from coplms.api.cache import default_cache
     from coplms.api.folder import check_folder
+    from coplms.api.refuse import refuse_remote
 
+    refuse_remote(config)
     check_folder(output, config)
     print_check(config, default_cache(), output)

@@ -1,8 +1,9 @@
 """The whole configuration of one run."""
 
-from typing import Any, Self
+from collections import Counter
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from coplms.config.model import DeviceConfig, ModelConfig
 from coplms.config.network import NetworkConfig
@@ -21,14 +22,11 @@ class RunConfig(TrainingConfig):
     """Also tune every model alone for the same number of steps, to see what co-tuning bought."""
     network: NetworkConfig = NetworkConfig()
 
-    @model_validator(mode="before")
+    @field_validator("devices")
     @classmethod
-    def _devices_are_single(cls, values: Any) -> Any:
+    def _devices_are_single(cls, devices: tuple[DeviceConfig, ...]) -> tuple[DeviceConfig, ...]:
         """Write `count: 3` out as three devices."""
-        if not isinstance(values, dict) or not isinstance(values.get("devices"), list):
-            return values
-        devices = [each for device in values["devices"] for each in _copies(device)]
-        return {**values, "devices": devices}
+        return tuple(single for device in devices for single in _copies(device))
 
     @model_validator(mode="after")
     def _device_names_are_unique(self) -> Self:
@@ -37,8 +35,8 @@ class RunConfig(TrainingConfig):
             raise ValueError(
                 "devices: 'server' is the server's own name; call the device otherwise"
             )
-        for name in names:
-            if names.count(name) > 1:
+        for name, count in Counter(names).items():
+            if count > 1:
                 raise ValueError(
                     f"devices: the name '{name}' occurs twice; give every device its own"
                 )
@@ -68,20 +66,16 @@ class RunConfig(TrainingConfig):
         """Devices that are described on their own machines."""
         return tuple(device.name for device in self.devices if device.slm is None)
 
-    def is_scored(self, device: str) -> bool:
-        """Whether a device's models are scored, and its SLM tuned alone."""
-        names = [each.name for each in self.devices]
-        return device in names[: self.evaluation.max_devices]
+    @property
+    def scored(self) -> frozenset[str]:
+        """Devices whose models are scored, and whose SLM is tuned alone."""
+        return frozenset(each.name for each in self.devices[: self.evaluation.max_devices])
 
 
-def _copies(device: Any) -> list[Any]:
+def _copies(device: DeviceConfig) -> list[DeviceConfig]:
     """A device, or as many as its `count` says, called NAME-1, NAME-2, ..."""
-    count = device.get("count") if isinstance(device, dict) else None
-    if not isinstance(count, int) or isinstance(count, bool) or count < 2:
+    if device.count == 1:
         return [device]
-    width = len(str(count))
-    single = {key: value for key, value in device.items() if key != "count"}
-    return [
-        {**single, "name": f"{device.get('name')}-{number:0{width}}"}
-        for number in range(1, count + 1)
-    ]
+    width = len(str(device.count))
+    names = [f"{device.name}-{number:0{width}}" for number in range(1, device.count + 1)]
+    return [device.model_copy(update={"name": name, "count": 1}) for name in names]

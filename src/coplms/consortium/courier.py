@@ -94,17 +94,20 @@ class Courier:
         form = Envelopes(self.post.terms.run, self.layout)
         inbox = Inbox(self.post.folder / "inbox", number, form, reference)
         chosen = self.post.rules.chosen(self.post.devices, number)
+        taken: dict[str, DeviceReport] = {}
         if not inbox.is_closed:
-            missing = [device for device in chosen if device not in inbox.devices]
+            there = set(inbox.devices)
+            missing = [device for device in chosen if device not in there]
             sent = self._sent("download", number, packed, score=False)
             for device, data in self._answers(missing, sent, self.post.rules.round_seconds):
-                self._take_upload(inbox, device, data, number)
+                taken |= self._take_upload(inbox, device, data, number)
                 del data  # before the next one is made
             self._check_quorum(len(inbox.devices), chosen, f"round {number}")
             inbox.close()
-        reports = [inbox.returned(device).report for device in chosen if device in inbox.devices]
-        self._record(Label(number, SERVER, "replies"), reports, len(chosen))
-        return inbox.uploads()
+        reports = {name: taken.get(name) or inbox.returned(name).report for name in inbox.devices}
+        ordered = [reports[device] for device in chosen if device in reports]
+        self._record(Label(number, SERVER, "replies"), ordered, len(chosen))
+        return Uploads(inbox, {name: report.sizes.train for name, report in reports.items()})
 
     def close_round(self, round_number: int) -> None:
         """Forget a round's answers, which are aggregated."""
@@ -201,16 +204,19 @@ class Courier:
             _LOG.warning("%s: %s", device, error)
             return FailureCode.INVALID
 
-    def _take_upload(self, inbox: Inbox, device: str, data: bytes, round_number: int) -> None:
-        """Keep an upload that is what was agreed; its values are tried once."""
+    def _take_upload(
+        self, inbox: Inbox, device: str, data: bytes, round_number: int
+    ) -> dict[str, DeviceReport]:
+        """Keep an upload that is what was agreed; its values are tried once. Who told what."""
         try:
             found = read_upload(data, device, self.post.terms.run, round_number, self.layout)
             receive(found.packed, self.layout, self.initial)
         except ConsortiumError as error:
             self._refuse(round_number, device, error)
-            return
+            return {}
         inbox.put(device, data)
         self._notice(round_number, device, "upload", num_bytes=len(data), report=found.report)
+        return {device: found.report}
 
     def _told(self, device: str, data: bytes, round_number: int, kind: Told) -> DeviceReport | None:
         """The report in an answer without weights; None where it is refused."""

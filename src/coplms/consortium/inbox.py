@@ -82,11 +82,6 @@ class Inbox:
         data = (self._folder / f"{device}.message").read_bytes()
         return read_upload(data, device, self._form.run, self.round_number, self._form.layout)
 
-    def uploads(self) -> "Uploads":
-        """All uploads, read one at a time."""
-        sizes = {device: self.returned(device).report.sizes.train for device in self.devices}
-        return Uploads(self, sizes)
-
     def read(self, device: str) -> Upload:
         """A device's upload."""
         found = self.returned(device)

@@ -1,6 +1,7 @@
 """Server and devices: who holds which model and which text."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from coplms.alignment.classes import load_class_map
@@ -37,6 +38,12 @@ class PublicText:
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     transfer: tuple[Example, ...]
+
+    @cached_property
+    def domains(self) -> frozenset[str]:
+        """Domains that everyone knows."""
+        parts = (self.labelled, self.dev, self.test, self.transfer)
+        return frozenset(example.domain for part in parts for example in part)
 
 
 @dataclass(eq=False)

@@ -38,7 +38,7 @@ class ConsortiumData:
 
 
 def load_data(config: RunConfig) -> ConsortiumData:
-    """Who holds what, decided by `config.data` and `config.seed`.
+    """Who holds what, decided by `config.data` and `config.seed`; far devices hold their own.
 
     No text (instruction and input) of a dev or test set stands in any training part or in the
     transfer set.
@@ -47,21 +47,12 @@ def load_data(config: RunConfig) -> ConsortiumData:
         DataError: If a source is missing, broken, or too small for what is asked of it.
         ConfigError: If the partition does not fit the data.
     """
-    if config.data.pool is not None:
-        names = [device.name for device in config.devices]
-        return _divide_pool(config.data.pool, names, config.seed)
-    return _gather_members(config)
-
-
-def load_server_data(config: RunConfig) -> ConsortiumData:
-    """What the server holds, and nothing of its devices, whose text is elsewhere.
-
-    Raises:
-        DataError: If a source is missing, broken, or too small for what is asked of it.
-    """
-    if config.data.pool is not None:
-        return replace(load_data(config), devices={})
-    return _gather_members(config.model_copy(update={"devices": ()}))
+    if config.data.pool is None:
+        return _gather_members(config)
+    names = [device.name for device in config.devices]
+    found = _divide_pool(config.data.pool, names, config.seed)
+    here = {name: held for name, held in found.devices.items() if name not in config.remote}
+    return replace(found, devices=here)
 
 
 def load_device_data(data: MemberDataConfig, seed: int) -> MemberData:
@@ -138,6 +129,7 @@ def _gather_members(config: RunConfig) -> ConsortiumData:
     devices = {
         device.name: _read_member(device.data, f"devices.{device.name}.data", seed)
         for device in config.devices
+        if device.slm is not None
     }
     members = (server, *devices.values())
     tests = unique(example for member in members for example in member.test)

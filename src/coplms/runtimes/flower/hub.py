@@ -75,11 +75,11 @@ class Hub:
             RunError: If an address is taken, or the SuperLink does not start.
             MissingExtraError: If the extra `flower` is not installed.
         """
-        self._log = _gate_log(self.state / "logs" / "gate.log")
         inner = own_certificates(self.state / "loopback", ())
         tls = LoopbackTls(inner.ca, inner.certificate, inner.key)
         self.superlink = SuperLink(self.state / "superlink", tls)
         self.superlink.start()
+        self._log = _gate_log(self.state / "logs" / "gate.log")
         try:
             self._register_known()
             self.gate = Gate(
@@ -93,6 +93,7 @@ class Hub:
             self.gate.start()
         except BaseException:
             self.superlink.close()
+            self._end_log()
             raise
         self.link = FlowerLink(
             self.superlink,
@@ -106,9 +107,7 @@ class Hub:
     def __exit__(self, *_: object) -> None:
         self.gate.close()
         self.superlink.close()
-        logger = logging.getLogger("coplms.gate")
-        logger.removeHandler(self._log)
-        self._log.close()
+        self._end_log()
 
     def wait_for(
         self, devices: Sequence[str], seconds: float, watch: Callable[[frozenset[str]], None]
@@ -130,6 +129,10 @@ class Hub:
             if len(present) == len(devices) or time.monotonic() > end:
                 return present
             time.sleep(_POLL_SECONDS)
+
+    def _end_log(self) -> None:
+        logging.getLogger("coplms.gate").removeHandler(self._log)
+        self._log.close()
 
     def _register_known(self) -> None:
         """Devices that enrolled in an earlier life of the server."""

@@ -11,16 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-
-pytest.importorskip("uvicorn", reason="the extra `flower` is not installed")
-pytest.importorskip("httpx", reason="the extra `flower` is not installed")
-pytest.importorskip("cryptography", reason="the extra `flower` is not installed")
-
-import httpx
-import uvicorn
 
 from coplms.runtimes.network.audit import LOGGER
 from coplms.runtimes.network.bundle import JoinBundle
@@ -38,6 +31,15 @@ from coplms.runtimes.network.keys import DeviceKey, device_key
 from coplms.runtimes.network.limits import Limits
 from coplms.runtimes.network.registry import Registry
 
+if TYPE_CHECKING:
+    import httpx
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _extra() -> None:
+    for name in ("cryptography", "httpx", "uvicorn"):
+        pytest.importorskip(name, reason="the extra `flower` is not installed")
+
 
 @dataclass
 class FakeSuperLink:
@@ -47,6 +49,8 @@ class FakeSuperLink:
     requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     status: int = 200
     answer: bytes = b"from the superlink"
+    announced: int | None = None
+    """Length in the answer's head, where that is not the answer's."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         body, more = b"", True
@@ -59,7 +63,7 @@ class FakeSuperLink:
         self.requests.append((scope["method"], scope["raw_path"].decode(), headers, body))
         answer = [
             (b"content-type", b"application/protobuf"),
-            (b"content-length", str(len(self.answer)).encode()),
+            (b"content-length", str(self.announced or len(self.answer)).encode()),
             (b"location", b"/v1/control/run"),
             (b"set-cookie", b"a=b"),
         ]
@@ -117,7 +121,9 @@ class Site:
     def source(self, key: DeviceKey) -> Source:
         return Source(self.address, self.certificates.ca_pem, key)
 
-    def client(self) -> httpx.Client:
+    def client(self) -> "httpx.Client":
+        import httpx
+
         context = device_context(self.certificates.ca_pem)
         return httpx.Client(base_url=f"https://{self.address}", verify=context, trust_env=False)
 
@@ -154,12 +160,14 @@ def signed_by() -> Callable[[DeviceKey], dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+def certificates(_extra: None, tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return own_certificates(tmp_path_factory.mktemp("tls"), ["localhost"])
 
 
 @pytest.fixture(scope="session")
 def _superlink_server(certificates: Certificates) -> Iterator[FakeSuperLink]:
+    import uvicorn
+
     fake = FakeSuperLink()
     context = server_context(certificates)
     config = uvicorn.Config(
@@ -173,7 +181,8 @@ def _superlink_server(certificates: Certificates) -> Iterator[FakeSuperLink]:
         ssl_context_factory=lambda _config, _default: context,
     )
     server = uvicorn.Server(config)
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
     fake.address = f"127.0.0.1:{listening.getsockname()[1]}"
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
     thread.start()
@@ -189,13 +198,25 @@ def _superlink_server(certificates: Certificates) -> Iterator[FakeSuperLink]:
 def superlink(_superlink_server: FakeSuperLink) -> FakeSuperLink:
     fake = _superlink_server
     fake.requests.clear()
-    fake.status, fake.answer = 200, b"from the superlink"
+    fake.status, fake.answer, fake.announced = 200, b"from the superlink", None
     return fake
+
+
+@pytest.fixture(scope="session")
+def _closing() -> Iterator[list[threading.Thread]]:
+    """Gates close beside the next tests."""
+    threads: list[threading.Thread] = []
+    yield threads
+    for thread in threads:
+        thread.join()
 
 
 @pytest.fixture
 def make_site(
-    tmp_path: Path, certificates: Certificates, superlink: FakeSuperLink
+    tmp_path: Path,
+    certificates: Certificates,
+    superlink: FakeSuperLink,
+    _closing: list[threading.Thread],
 ) -> Iterator[Callable[..., Site]]:
     gates = []
 
@@ -225,7 +246,8 @@ def make_site(
 
     yield make
     for gate in gates:
-        gate.close()
+        _closing.append(threading.Thread(target=gate.close))
+        _closing[-1].start()
 
 
 @pytest.fixture
