@@ -8,9 +8,9 @@ from coplms.api.assemble import run_devices
 from coplms.api.facts import DataCheck, ModelCheck, data_checks, model_checks
 from coplms.api.folder import check_folder
 from coplms.api.memory import Lengths, MemoryCheck, estimate_memory
-from coplms.api.pairs import PairCheck, check_pair
+from coplms.api.pairs import PairCheck, check_pair, check_same_pair
 from coplms.api.plan import ModelPlan, PartPlan, plan_models
-from coplms.api.reading import Misfit, Reading, read_member, sources_of, trained_on
+from coplms.api.reading import Misfit, Reading, read_member, readers, trained_on
 from coplms.api.refuse import check_settings, member_encoders, misfit_refusal
 from coplms.api.volume import DiskCheck, Traffic, check_disk, disk_error, estimate_traffic
 from coplms.api.warn import warn_data, warn_disk, warn_memory, warn_models, warn_pairs
@@ -125,11 +125,19 @@ def _pairs(encoders: Mapping[str, Encoder], data: ConsortiumData, cache: Path) -
     """The DPM, whose tokenizer is the LLM's, with every SLM that exists."""
     if SERVER not in encoders:
         return []
-    return [
-        check_pair((name, "slm"), encoders[SERVER], encoders[name], held.train, cache)
-        for name, held in data.devices.items()
-        if name in encoders
-    ]
+    dpm = encoders[SERVER]
+    known: dict[int, PairCheck] = {}
+    found = []
+    for name, held in data.devices.items():
+        if name not in encoders:
+            continue
+        slm = encoders[name]
+        if id(slm) in known:
+            found.append(check_same_pair(known[id(slm)], name, (dpm, slm), held.train))
+        else:
+            known[id(slm)] = check_pair((name, "slm"), dpm, slm, held.train, cache)
+            found.append(known[id(slm)])
+    return found
 
 
 def _lengths(

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from coplms.api.assemble import run_devices
 from coplms.api.lock import LOCK
 from coplms.config.load import dump_config
 from coplms.config.run import RunConfig
-from coplms.consortium.record import RunRecord
+from coplms.consortium.record import RunRecord, read_yaml
 from coplms.consortium.report import DeviceReport
 from coplms.data.members import ConsortiumData, MemberData
 from coplms.errors import RunError
@@ -41,9 +40,10 @@ def check_folder(folder: Path, config: RunConfig) -> None:
         if folder.is_file() or (folder.is_dir() and _has_content(folder)):
             raise RunError(f"{folder} is not empty and holds no run. Give another --output.")
         return
-    if _has_phases(folder) and _differences(path, config):
+    differences = _differences(path, config) if _has_phases(folder) else ""
+    if differences:
         raise RunError(
-            f"{folder} holds a run with another configuration ({_differences(path, config)}). "
+            f"{folder} holds a run with another configuration ({differences}). "
             "Give another --output, or the configuration that this run was started with."
         )
 
@@ -108,7 +108,7 @@ def _has_phases(folder: Path) -> bool:
 
 def _differences(path: Path, config: RunConfig) -> str:
     """`method.rounds is 2 there, 3 here`, and so on; empty where no difference matters."""
-    there = dict(_leaves(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    there = dict(_leaves(read_yaml(path.read_text(encoding="utf-8"))))
     here = dict(_leaves(config.model_dump(mode="json")))
     keys = [
         key

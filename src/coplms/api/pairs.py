@@ -1,7 +1,7 @@
 """How much common ground two tokenizers have: classes, vocabularies, chunks of real answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,19 +69,30 @@ def check_pair(
     Raises:
         AlignmentError: If the two have no token in common.
     """
-    sample = examples[:SAMPLE]
     dpm_own, other_own = _own_shares(dpm.bytes, other.bytes)
-    left, right = _ends(dpm, sample), _ends(other, sample)
-    chunks = align(*left, *right)
     return PairCheck(
         member=who[0],
         model=who[1],
         num_classes=count_classes(dpm.model, other.model, cache),
         dpm_own=dpm_own,
         model_own=other_own,
-        one_to_one=float(np.mean((chunks.left_count == 1) & (chunks.right_count == 1))),
-        num_answers=len(sample),
+        one_to_one=_one_to_one(dpm, other, examples[:SAMPLE]),
+        num_answers=len(examples[:SAMPLE]),
     )
+
+
+def check_same_pair(
+    found: PairCheck, member: str, encoders: tuple[Encoder, Encoder], examples: Sequence[Example]
+) -> PairCheck:
+    """Likewise, of another member with the same two models; only its own text is looked at."""
+    sample = examples[:SAMPLE]
+    share = _one_to_one(*encoders, sample)
+    return replace(found, member=member, one_to_one=share, num_answers=len(sample))
+
+
+def _one_to_one(dpm: Encoder, other: Encoder, examples: Sequence[Example]) -> float:
+    chunks = align(*_ends(dpm, examples), *_ends(other, examples))
+    return float(np.mean((chunks.left_count == 1) & (chunks.right_count == 1)))
 
 
 def _own_shares(left: TokenBytes, right: TokenBytes) -> tuple[float, float]:

@@ -14,6 +14,7 @@ FEW_CLASSES = 100
 FEW_EXAMPLES = 50
 MANY_CUT = 0.05
 TIGHT_DISK = 0.8
+_SHOWN = 5
 
 
 def warn_models(models: Sequence[ModelCheck]) -> Iterator[str]:
@@ -28,30 +29,39 @@ def warn_models(models: Sequence[ModelCheck]) -> Iterator[str]:
 
 def warn_pairs(pairs: Sequence[PairCheck]) -> Iterator[str]:
     """Tokenizers that hardly understand each other."""
-    for pair in pairs:
-        if pair.num_classes < FEW_CLASSES:
-            yield (
-                f"{pair.member}: DPM and SLM share only {pair.num_classes} classes of tokens, so "
-                "mutual learning tells them little. An SLM whose tokenizer is made for the same "
-                "languages as the LLM's would share more."
-            )
+    few = [pair for pair in pairs if pair.num_classes < FEW_CLASSES]
+    for pair in few[:_SHOWN]:
+        yield (
+            f"{pair.member}: DPM and SLM share only {pair.num_classes} classes of tokens, so "
+            "mutual learning tells them little. An SLM whose tokenizer is made for the same "
+            "languages as the LLM's would share more."
+        )
+    yield from _more(few, "devices share as few classes")
 
 
 def warn_data(data: Sequence[DataCheck], readings: Sequence[Reading]) -> Iterator[str]:
     """Devices with little text, and prompts that lose much of theirs."""
-    for held in data:
-        if held.member != SERVER and held.train < FEW_EXAMPLES:
-            yield (
-                f"{held.member}: only {held.train} examples to train on; its models will see each "
-                "of them many times."
-            )
-    for reading in readings:
-        if reading.num_cut > MANY_CUT * reading.num_examples:
-            yield (
-                f"{reading.reader} cuts {reading.num_cut} of {reading.num_examples} prompts of "
-                f"{reading.member}: they lose their middle. Raise data.max_length to keep them "
-                "whole."
-            )
+    few = [held for held in data if held.member != SERVER and held.train < FEW_EXAMPLES]
+    for held in few[:_SHOWN]:
+        yield (
+            f"{held.member}: only {held.train} examples to train on; its models will see each "
+            "of them many times."
+        )
+    yield from _more(few, f"devices have fewer than {FEW_EXAMPLES} examples")
+    cut = [each for each in readings if each.num_cut > MANY_CUT * each.num_examples]
+    for reading in cut[:_SHOWN]:
+        yield (
+            f"{reading.reader} cuts {reading.num_cut} of {reading.num_examples} prompts of "
+            f"{reading.member}: they lose their middle. Raise data.max_length to keep them "
+            "whole."
+        )
+    yield from _more(cut, "members' prompts lose their middle")
+
+
+def _more(found: Sequence[object], what: str) -> Iterator[str]:
+    """What is not said one by one."""
+    if len(found) > _SHOWN:
+        yield f"{len(found) - _SHOWN:,} more {what}."
 
 
 def warn_disk(disk: DiskCheck) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _PLAIN_WIDTH = 140
 _SHOWN_DOMAINS = 4
 _SHOWN_MISFITS = 20
+_MAX_ROWS = 20
+
+Row = TypeVar("Row")
 
 
 def print_check(config: RunConfig, cache: Path, output: Path = Path("runs") / "new-run") -> None:
@@ -74,10 +77,19 @@ def _table(title: str, left: Sequence[str], right: Sequence[str] = ()) -> Table:
     return table
 
 
+def _shown(table: Table, rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows that are shown; a caption counts the others."""
+    hidden = len(rows) - _MAX_ROWS
+    if hidden <= 0:
+        return rows
+    table.caption, table.caption_justify = f"and {hidden:,} more rows", "left"
+    return rows[:_MAX_ROWS]
+
+
 def _models(models: Sequence["ModelCheck"]) -> Table:
     names = ("Model", "From", "State", "Architecture", "Tokenizer")
     table = _table("Models", names, ("Vocabulary", "Parameters", "Trained"))
-    for model in models:
+    for model in _shown(table, models):
         table.add_row(
             model.name,
             model.source,
@@ -101,7 +113,7 @@ def _state(model: "ModelCheck") -> str:
 
 def _data(data: Sequence["DataCheck"]) -> Table:
     table = _table("Examples", ("Member", "Domains of train"), ("Train", "Dev", "Test"))
-    for held in data:
+    for held in _shown(table, data):
         numbers = [f"{number:,}" for number in (held.train, held.dev, held.test)]
         table.add_row(held.member, _domains(held.domains), *numbers)
     return table
@@ -117,7 +129,7 @@ def _domains(domains: dict[str, int]) -> str:
 def _readings(found: "RunCheck") -> Table:
     numbers = ("Examples", "Longest", "Longest answer", "Prompts cut", "Answers too long")
     table = _table("Tokens of train and dev", ("Tokenizer of", "reads text of"), numbers)
-    for reading in found.readings:
+    for reading in _shown(table, found.readings):
         counts = (
             reading.num_examples,
             reading.longest,
@@ -142,7 +154,7 @@ def _misfits(found: "RunCheck") -> Table:
 def _pairs(found: "RunCheck") -> Table:
     shares = ("DPM's own class", "SLM's own class", "One-to-one chunks")
     table = _table("DPM and SLM", ("Device",), ("Common classes", *shares, "of answers"))
-    for pair in found.pairs:
+    for pair in _shown(table, found.pairs):
         values = (pair.dpm_own, pair.model_own, pair.one_to_one)
         table.add_row(
             pair.member,
@@ -158,7 +170,7 @@ def _parts(found: "RunCheck") -> Table:
     dpm = next(model for model in found.models if model.name == "dpm")
     if found.distill_steps:
         table.add_row("dpm, distilled", f"{dpm.num_parameters:,}", f"{found.distill_steps:,}")
-    for part in found.parts:
+    for part in _shown(table, found.parts):
         table.add_row(part.name, f"{part.size.num_parameters:,}", f"{part.steps:,}")
     if found.alone_steps:
         table.add_row("every model alone, to compare", "", f"{found.alone_steps:,}")
@@ -170,7 +182,7 @@ def _memory(found: "RunCheck") -> Table:
 
     kinds = ("Weights", "Moments", "Gradients", "Activations", "Logits", "Total")
     table = _table(f"Memory, estimated, on {found.device}", ("Member",), kinds)
-    for row in found.memory.rows:
+    for row in _shown(table, found.memory.rows):
         sizes = (row.weights, row.moments, row.gradients, row.activations, row.logits, row.total)
         owner = f"{row.owner} on {row.device}" if "," in found.device else row.owner
         table.add_row(owner, *map(size_text, sizes))

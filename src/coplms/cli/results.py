@@ -13,7 +13,15 @@ from coplms.cli.console import print_line
 from coplms.consortium.record import read_history
 from coplms.errors import MissingExtraError
 from coplms.report.html import write_report
-from coplms.report.tables import ComparisonRow, Stages, comparison_rows, signed, summary
+from coplms.report.tables import (
+    ComparisonRow,
+    Stages,
+    comparison_rows,
+    hidden_sentence,
+    shown_members,
+    signed,
+    summary,
+)
 
 _PLAIN_WIDTH = 100
 """Columns where the output goes to a file or another program."""
@@ -23,12 +31,13 @@ _DASH = "\N{EN DASH}"
 
 def print_results(folder: Path) -> None:
     """Print the scores of a run; write its report where matplotlib is installed."""
-    rows = comparison_rows(read_history(folder))
+    history = read_history(folder)
+    rows, members = comparison_rows(history), frozenset(shown_members(history))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, _PLAIN_WIDTH)
-    console.print(comparison_table(rows))
-    console.print(Text(summary(rows)))
+    console.print(comparison_table([row for row in rows if row.member in members]))
+    console.print(Text(f"{summary(rows)} {hidden_sentence(history)}".strip()))
     try:
         print_line(f"Report: {write_report(folder)}")
     except MissingExtraError as error:

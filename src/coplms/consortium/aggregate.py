@@ -1,6 +1,7 @@
 """Uploads -> one shared part."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -22,23 +23,23 @@ def weighted_mean(uploads: Iterable[Upload]) -> dict[str, Tensor]:
     Raises:
         ConsortiumError: If there is none, or devices sent different tensors.
     """
-    first: Upload | None = None
+    first: Upload | None = None  # without its values, which take no memory on "meta"
     totals: dict[str, Tensor] = {}
     num_examples = 0
     for upload in uploads:
         if first is None:
-            first = upload
+            first = replace(upload, shared={k: v.to("meta") for k, v in upload.shared.items()})
             zeros = torch.zeros_like
             totals = {k: zeros(v, dtype=torch.float64) for k, v in upload.shared.items()}
         _check_alike(first, upload)
         for name, total in totals.items():
             total += upload.num_examples * upload.shared[name].double()
         num_examples += upload.num_examples
+        del upload  # before the next one is read
     if first is None:
         raise ConsortiumError("no device answered this round, so there is nothing to aggregate")
-    return {
-        name: (total / num_examples).to(first.shared[name].dtype) for name, total in totals.items()
-    }
+    dtypes = {name: value.dtype for name, value in first.shared.items()}
+    return {name: (total / num_examples).to(dtypes[name]) for name, total in totals.items()}
 
 
 def _check_alike(left: Upload, right: Upload) -> None:

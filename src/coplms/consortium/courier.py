@@ -11,6 +11,7 @@ from coplms.consortium.inbox import Envelopes, Inbox, Uploads
 from coplms.consortium.journal import Journal, Label
 from coplms.consortium.messages import (
     SERVER,
+    SMALL,
     Asked,
     Download,
     Order,
@@ -155,11 +156,17 @@ class Courier:
     def _answers(
         self, devices: Sequence[str], sent: _Sent, seconds: float
     ) -> Iterator[tuple[str, bytes]]:
-        """What the devices answer, those greeted first that joined late."""
+        """What the devices answer; those that joined late are greeted first.
+
+        A device that was never there is not waited for, in round after round.
+        """
         if not devices:
             return
-        self._greet(devices)
+        present = self.post.link.present()
+        self._greet([device for device in devices if device in present])
         known = [device for device in devices if device in self._greeted]
+        for device in [each for each in devices if each not in {*known, *present}]:
+            self._notice(sent.round_number, device, FailureCode.ABSENT.sentence, failed=True)
         yield from self._replies(known, sent, seconds)
 
     def _replies(
@@ -167,7 +174,9 @@ class Courier:
     ) -> Iterator[tuple[str, bytes]]:
         """The first answer of each device that was asked, and of nobody else."""
         awaited = set(devices)
-        for reply in self.post.link.exchange(sent.data, devices, seconds):
+        for reply in self.post.link.exchange(
+            sent.data, devices, seconds, SMALL + sent.answer_bytes
+        ):
             if reply.device not in awaited:
                 error = ConsortiumError("it was not asked, or has answered. The answer is dropped.")
                 self._refuse(sent.round_number, reply.device, error)

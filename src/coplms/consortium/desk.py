@@ -132,7 +132,6 @@ class Desk:
         return write_report("finished", work.run, order.round_number, self.name, report)
 
 
-
 def _download(work: Workplace, order: Order) -> Download:
     return Download(order.round_number, receive(order.packed, work.layout, work.initial))
 

@@ -130,7 +130,7 @@ def read_history(folder: Path) -> RunHistory:
         )
     return RunHistory(
         folder=folder,
-        config=_read_object(config, yaml.safe_load),
+        config=_read_object(config, read_yaml),
         environment=_read_object(folder / "environment.json", json.loads),
         data=_read_object(folder / "data.json", json.loads),
         phases=_read_rows(folder / "phases.jsonl"),
@@ -138,6 +138,11 @@ def read_history(folder: Path) -> RunHistory:
         evaluations=_read_rows(folder / "evaluation.jsonl"),
         ledger=_read_rows(folder / "ledger.jsonl"),
     )
+
+
+def read_yaml(text: str) -> object:
+    """What YAML of our own writing holds; by libyaml, which is ten times as fast, where it is."""
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _read_object(path: Path, parse: Callable[[str], object]) -> Json:

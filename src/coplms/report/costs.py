@@ -1,6 +1,7 @@
 """What a run cost: bytes by device and round, seconds by member and kind of phase."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from coplms.consortium.record import RunHistory
@@ -63,6 +64,16 @@ def traffic_rows(history: RunHistory) -> list[TrafficRow]:
         for direction in ("down", "up")
         if (device, direction) in by_device
     ]
+
+
+def traffic_sums(rows: Sequence[TrafficRow], name: str) -> list[TrafficRow]:
+    """A row per direction for all devices together, which are called `name`."""
+    sums: dict[str, dict[int, int]] = {}
+    for row in rows:
+        rounds = sums.setdefault(row.direction, defaultdict(int))
+        for number_of_round, size in row.by_round.items():
+            rounds[number_of_round] += size
+    return [TrafficRow(name, direction, dict(rounds)) for direction, rounds in sums.items()]
 
 
 def traffic_content(history: RunHistory) -> dict[str, int]:

@@ -54,10 +54,10 @@ def score_curves(history: RunHistory, metric: str) -> list[ScoreCurve]:
         if position is not None and score is not None and row.get("scope") == "all":
             key = str(row.get("member")), str(row.get("model"))
             found.setdefault(key, {})[position] = score
-    members = member_names(history)
+    places = {member: place for place, member in enumerate(member_names(history))}
     return [
         ScoreCurve(model_label(*key), key[1], sorted(points.items()))
-        for key, points in sorted(found.items(), key=lambda item: members.index(item[0][0]))
+        for key, points in sorted(found.items(), key=lambda item: places[item[0][0]])
         if any(0 < position < end for position in points)
     ]
 

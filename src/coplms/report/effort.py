@@ -11,13 +11,14 @@ from coplms.report.costs import (
     time_text,
     traffic_content,
     traffic_rows,
+    traffic_sums,
 )
 from coplms.report.curves import loss_curves, planned_rounds
 from coplms.report.markup import Html, element, header, join, row, table
 from coplms.report.plots import loss_plot, time_plot, traffic_plot
 from coplms.report.scores import DASH, figure, legend
 from coplms.report.speed import SpeedRow, speed_rows
-from coplms.report.tables import member_names
+from coplms.report.tables import hidden_sentence, shown_members
 
 _MAX_LOSS_PLOTS = 12
 _DIRECTIONS = {"down": "to the device", "up": "to the server"}
@@ -55,13 +56,17 @@ def traffic_section(history: RunHistory) -> Html:
     if not rows:
         return element("p", "No message was recorded.", class_="note")
     names = ["sent once", "rounds, to the devices", "rounds, to the server"]
-    picture = figure("All rounds, by device", traffic_plot(rows))
+    members = frozenset(shown_members(history))
+    shown = [found for found in rows if found.device in members]
+    sums = traffic_sums(rows, "all devices") if len(shown) < len(rows) else []
+    picture = figure("All rounds, by device", traffic_plot(shown))
     return join(
         [
             _traffic_text(history, rows),
             legend(names),
             element("div", picture, class_="plots"),
-            _traffic_table(rows, planned_rounds(history)),
+            _traffic_table([*sums, *shown], planned_rounds(history)),
+            _hidden(history),
         ]
     )
 
@@ -73,7 +78,7 @@ def time_section(history: RunHistory) -> Html:
         return element("p", "No phase has finished yet.", class_="note")
     members = [
         member
-        for member in member_names(history)
+        for member in shown_members(history)
         if any(member in found.by_member for found in rows)
     ]
     picture = figure("All phases, by member", time_plot(rows, members))
@@ -82,9 +87,16 @@ def time_section(history: RunHistory) -> Html:
             legend([found.kind for found in rows]),
             element("div", picture, class_="plots"),
             _time_table(rows, members),
+            _hidden(history),
             _speed_table(speed_rows(history)),
         ]
     )
+
+
+def _hidden(history: RunHistory) -> Html:
+    """A sentence where devices are left out."""
+    sentence = hidden_sentence(history)
+    return element("p", sentence, class_="hint") if sentence else Html()
 
 
 def _kinds(history: RunHistory) -> list[str]:
@@ -134,9 +146,8 @@ def _round_name(number: int, last: int) -> str:
 
 
 def _time_table(rows: Sequence[TimeRow], members: Sequence[str]) -> Html:
-    head = element(
-        "tr", header("Phase"), *(header(name, class_="name") for name in [*members, "Total"])
-    )
+    names = [*members, "All members"]
+    head = element("tr", header("Phase"), *(header(name, class_="name") for name in names))
     body = [
         row(
             header(found.kind, "row"),
@@ -149,7 +160,7 @@ def _time_table(rows: Sequence[TimeRow], members: Sequence[str]) -> Html:
     total = element(
         "tr",
         header("All phases", "row"),
-        *(_time(seconds) for seconds in [*totals, sum(totals)]),
+        *(_time(seconds) for seconds in [*totals, sum(found.total for found in rows)]),
         class_="total",
     )
     return table("Time by member and kind of phase", head, element("tbody", *body, total))

@@ -16,9 +16,12 @@ from coplms.report.participants import Participant, participants
 from coplms.report.scores import DASH, comparison_section, domain_section, round_section
 from coplms.report.tables import (
     comparison_rows,
+    hidden_sentence,
     mean_difference,
+    model_label,
     number,
     section,
+    shown_members,
     signed,
     summary,
 )
@@ -45,7 +48,8 @@ def render(history: RunHistory) -> str:
     Raises:
         MissingExtraError: If matplotlib is not installed.
     """
-    rows = comparison_rows(history)
+    members = frozenset(shown_members(history))
+    rows = [found for found in comparison_rows(history) if found.member in members]
     sections = [
         ("What co-tuning bought", comparison_section(rows)),
         ("Who took part", _participants_section(history)),
@@ -102,7 +106,17 @@ def _header(history: RunHistory) -> Html:
         _state(history),
         element("p", summary(comparison_rows(history)), class_="lead"),
         element("dl", *_tiles(history), class_="tiles"),
+        _hidden(history),
     )
+
+
+def _hidden(history: RunHistory) -> Html:
+    """A note where not every device is shown."""
+    sentence = hidden_sentence(history)
+    if not sentence:
+        return Html()
+    where = " Sums, means and the sentences above are of all; the files beside this page hold each."
+    return element("p", sentence + where, class_="note")
 
 
 def _state(history: RunHistory) -> Html:
@@ -149,7 +163,10 @@ def _tile(name: str, value: str, explanation: str) -> Html:
 def _participants_section(history: RunHistory) -> Html:
     names = ["Model", "Loaded from", "Architecture", "What was tuned", "Examples", "Domains"]
     head = element("tr", *(header(name, class_="text") for name in names))
-    body = element("tbody", *(_participant_row(found) for found in participants(history)))
+    labels = {model_label(member, "slm") for member in shown_members(history)}
+    found = participants(history)
+    shown = [*found[:2], *(each for each in found[2:] if each.label in labels)]
+    body = element("tbody", *map(_participant_row, shown))
     transfer = number(history.data.get("transfer"))
     note = (
         f"The transfer set, public inputs without answers, holds {transfer:,.0f} examples."

@@ -12,8 +12,10 @@ from coplms.report.tables import (
     DomainRow,
     Stages,
     domain_rows,
+    hidden_sentence,
     judged_rows,
     model_label,
+    shown_members,
     signed,
 )
 
@@ -40,13 +42,14 @@ def comparison_section(rows: Sequence[ComparisonRow]) -> Html:
 
 def domain_section(history: RunHistory) -> Html:
     """Every model on every domain: co-tuned, and its difference to tuning alone."""
-    rows = domain_rows(history)
+    shown = frozenset(shown_members(history))
+    rows = [found for found in domain_rows(history) if found.member in shown]
     if not rows:
         return element("p", "No scores by domain were recorded.", class_="note")
     hint = element(
         "p",
         "Each cell holds the score after co-tuning and its difference to tuning alone, in points. "
-        "Shaded: domains that the device holds private examples of.",
+        "Shaded: domains that the device holds private examples of. " + hidden_sentence(history),
         class_="hint",
     )
     return join(

@@ -13,6 +13,9 @@ Stage = Literal["before", "alone", "after"]
 STAGES: dict[Stage, str] = {"before": "Before", "alone": "Alone", "after": "Co-tuned"}
 """What a model had been through when it was scored, and what tables call it."""
 
+MAX_DEVICES = 24
+"""Devices that are shown one by one; sums, means and summaries are of all of them."""
+
 _MODEL_ORDER = ("llm", "slm", "dpm")
 _SCOPE_ORDER = ("all", "own")
 
@@ -110,6 +113,19 @@ def member_names(history: RunHistory) -> list[str]:
     names += [str(row["member"]) for row in rows if "member" in row]
     names += [str(row["device"]) for row in history.ledger if "device" in row]
     return list(dict.fromkeys(names))
+
+
+def shown_members(history: RunHistory) -> list[str]:
+    """The server and the first devices: those that tables and pictures show one by one."""
+    return member_names(history)[: MAX_DEVICES + 1]
+
+
+def hidden_sentence(history: RunHistory) -> str:
+    """What stands where devices are left out; empty where none is."""
+    num_devices = len(member_names(history)) - 1
+    if num_devices <= MAX_DEVICES:
+        return ""
+    return f"Of {num_devices:,} devices the first {MAX_DEVICES} are shown."
 
 
 def comparison_rows(history: RunHistory) -> list[ComparisonRow]:
@@ -262,11 +278,11 @@ def _newest_scores(evaluations: Iterable[Json]) -> dict[tuple[str, str, str, str
 def _models_and_scopes(
     history: RunHistory, scores: Iterable[tuple[str, str, str, str]]
 ) -> list[tuple[str, str, str]]:
-    members = member_names(history)
+    places = {member: place for place, member in enumerate(member_names(history))}
 
     def place(key: tuple[str, str, str]) -> tuple[int, int, int]:
         member, model, scope = key
-        return _place(_SCOPE_ORDER, scope), members.index(member), _place(_MODEL_ORDER, model)
+        return _place(_SCOPE_ORDER, scope), places[member], _place(_MODEL_ORDER, model)
 
     return sorted({(member, model, scope) for _, member, model, scope in scores}, key=place)
 

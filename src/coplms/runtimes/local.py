@@ -37,10 +37,12 @@ class LocalLink:
         """Files that devices find on this machine; they count as sent."""
         self._offered = {digest: path.stat().st_size for digest, path in blobs.items()}
 
-    def exchange(self, message: bytes, devices: Sequence[str], seconds: float) -> Iterator[Reply]:
+    def exchange(
+        self, message: bytes, devices: Sequence[str], seconds: float, max_bytes: int
+    ) -> Iterator[Reply]:
         """Each device's answer, in the order in which they are named."""
         for device in devices:
-            yield Reply(device, self._ask(device, message))
+            yield Reply(device, self._ask(device, message, max_bytes))
 
     def fetched(self, device: str) -> Mapping[str, int]:
         """All that is offered, once a device was asked anything."""
@@ -49,14 +51,17 @@ class LocalLink:
     def wire_bytes(self, device: str) -> tuple[int, int] | None:
         """None: there is no wire."""
 
-    def _ask(self, device: str, message: bytes) -> bytes | DeviceFailure:
+    def _ask(self, device: str, message: bytes, max_bytes: int) -> bytes | DeviceFailure:
         if device not in self._devices:
             return DeviceFailure(device, FailureCode.ABSENT)
         self._asked.add(device)
         try:
-            return self._answer_of(device)(message)
+            answer = self._answer_of(device)(message)
         except Exception:
             if self._strict:
                 raise
             _LOG.exception("device '%s' failed", device)
             return DeviceFailure(device, FailureCode.ERROR)
+        if len(answer) > max_bytes:
+            return DeviceFailure(device, FailureCode.INVALID)
+        return answer

@@ -40,6 +40,7 @@ METADATA_KEY = "coplms"
 SENDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """Names of members; they end up in file names."""
 
+
 @dataclass(frozen=True)
 class Envelope:
     """What a message says of itself, before anything in it is read.

@@ -90,7 +90,9 @@ class Link(Protocol):
     def offer(self, blobs: Mapping[str, Path]) -> None:
         """Let devices fetch these files by the SHA-256 of their content, in hexadecimal."""
 
-    def exchange(self, message: bytes, devices: Sequence[str], seconds: float) -> Iterator[Reply]:
+    def exchange(
+        self, message: bytes, devices: Sequence[str], seconds: float, max_bytes: int
+    ) -> Iterator[Reply]:
         """Send a message, and yield each device's reply as it comes: one per device, in any order.
 
         Replies are not gathered, so that memory does not grow with the number of devices.
@@ -99,6 +101,7 @@ class Link(Protocol):
             message: The same for all.
             devices: Names, each once.
             seconds: From now; whoever has not answered by then is `late`.
+            max_bytes: Longest reply that is taken; a longer one is `invalid`.
         """
 
     def fetched(self, device: str) -> Mapping[str, int]:

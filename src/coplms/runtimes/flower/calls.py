@@ -47,6 +47,8 @@ def call(
         except httpx.TransportError as error:
             if tries <= 0:
                 raise EngineLost(f"{getattr(method, '__name__', method)}: {error!r}") from None
+        except RuntimeError as error:  # another thread has dropped the connection
+            raise EngineLost(str(error)) from None
         time.sleep(SECONDS_BETWEEN)
 
 

@@ -26,6 +26,8 @@ POLL_SECONDS = 0.5
 DEAF_SECONDS = 45.0
 """A SuperNode that runs and has not answered for so long is started anew."""
 FETCH_SECONDS = 60.0
+STOP_SECONDS = 3.0
+"""How long the last reply may take to leave a device that was told to stop."""
 LINGER_SECONDS = 1.5
 """After a reply was sent: what the server needs to see it before the device is gone."""
 
@@ -72,8 +74,8 @@ class FlowerDevice:
     def serve(self, stop: threading.Event) -> None:
         """Answer messages until told to stop; an answer that was begun is finished first.
 
-        Raises:
-            RunError: If the SuperNode cannot be started.
+        To be called once. Whatever goes wrong with the connection is mended for as long as it
+        takes, and told in the log.
         """
         bypass_proxy()
         self._node.start()
@@ -83,7 +85,7 @@ class FlowerDevice:
             while not stop.wait(POLL_SECONDS):
                 task = self._acquire()
                 if task is not None:
-                    self._work(task)
+                    self._work(task, stop)
             time.sleep(max(0.0, self._sent + LINGER_SECONDS - time.monotonic()))
         finally:
             self._node.close()
@@ -105,10 +107,10 @@ class FlowerDevice:
         self._heard = time.monotonic()
         return task
 
-    def _work(self, task: Task) -> None:
+    def _work(self, task: Task, stop: threading.Event) -> None:
         self._node.remember(task.node_id)
         try:
-            self._exchange(task)
+            self._exchange(task, stop)
         except (EngineLost, Incomplete) as error:
             self._log.warning("a message was dropped: %s", error)
             task.drop()
@@ -116,7 +118,7 @@ class FlowerDevice:
             task.finish()
         self._heard = time.monotonic()
 
-    def _exchange(self, task: Task) -> None:
+    def _exchange(self, task: Task, stop: threading.Event) -> None:
         mail = Mailbox(task.client, task.run_id, task.node_id)
         question = mail.pull(_wait_for_tree(task), FETCH_SECONDS)
         self._log.info("message %s", question.metadata.message_id[:8])
@@ -124,14 +126,17 @@ class FlowerDevice:
         if task.lost.is_set():
             raise EngineLost("the SuperNode was started anew while the answer was made")
         sent = mail.push(Message(pack(reply), reply_to=question))
+        pushed = time.monotonic()
         while mail.holds(sent):  # until the SuperNode has passed it on
+            if stop.is_set() and time.monotonic() - pushed > STOP_SECONDS:
+                break
             time.sleep(0.1)
         self._sent = time.monotonic()
         self._log.info("message %s is answered", question.metadata.message_id[:8])
 
     def _reply(self, question: Message) -> bytes | None:
         try:
-            content = unpack(question.content)
+            content = unpack(question)
             return None if content is None else self._answer(content)
         except Malformed as error:
             self._log.error("message %s: %s", question.metadata.message_id[:8], error)

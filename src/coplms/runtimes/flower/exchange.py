@@ -61,6 +61,7 @@ class Exchange:
         nodes: Mapping[str, int],
         seconds: float,
         return_seconds: float,
+        max_bytes: int,
         group: str,
     ) -> None:
         self._superlink = superlink
@@ -69,6 +70,7 @@ class Exchange:
         self._waiting = {name: Waiting(name, node_id) for name, node_id in nodes.items()}
         self._deadline = time.monotonic() + seconds
         self._return_seconds = return_seconds
+        self._max_bytes = max_bytes
         self._group = group
         self._run: Run | None = None
         self._arrivals: list[Arrival] = []
@@ -179,7 +181,7 @@ class Exchange:
 
     def _take(self, run: Run, arrival: Arrival, device: Waiting) -> bytes | DeviceFailure:
         try:
-            content = run.take(arrival)
+            content = run.take(arrival, self._max_bytes)
         except Malformed as error:
             self._log.warning("exchange %s: '%s': %s", self._group, device.name, error)
             return DeviceFailure(device.name, FailureCode.INVALID)

@@ -61,7 +61,9 @@ class FlowerLink:
     def offer(self, blobs: Mapping[str, Path]) -> None:
         self._offer(blobs)
 
-    def exchange(self, message: bytes, devices: Sequence[str], seconds: float) -> Iterator[Reply]:
+    def exchange(
+        self, message: bytes, devices: Sequence[str], seconds: float, max_bytes: int
+    ) -> Iterator[Reply]:
         """See `Link`. A device that vanishes gets the message again when it is back.
 
         A device that is not registered is absent.
@@ -80,6 +82,7 @@ class FlowerLink:
             {name: known[name] for name in devices if name in known},
             seconds,
             self._return_seconds,
+            max_bytes,
             group=str(self._num_exchanges),
         )
         yield from exchange.replies()

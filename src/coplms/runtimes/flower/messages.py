@@ -29,6 +29,8 @@ from coplms.runtimes.flower.engine import (
 
 CONTENT = "content"
 BYTES = "bytes"
+FRAMING_BYTES = 65536
+"""What Flower adds to a message's content, and more."""
 
 
 class Incomplete(Exception):  # noqa: N818 - not an error: to be tried again later
@@ -53,19 +55,20 @@ def pack(content: bytes | None) -> RecordDict:
     return RecordDict({CONTENT: ArrayRecord({BYTES: array})})
 
 
-def unpack(records: RecordDict) -> bytes | None:
+def unpack(message: Message) -> bytes | None:
     """The bytes again; None if the sender failed.
 
     Raises:
-        Malformed: If `pack` did not make these records.
+        Malformed: If `pack` did not make its content.
     """
-    if not records:
+    if message.has_content() and not message.content:
         return None
-    record = records.get(CONTENT)
+    record = message.content.get(CONTENT) if message.has_content() else None
     if isinstance(record, ConfigRecord) and not record:
         return b""
-    if isinstance(record, ArrayRecord) and BYTES in record:
-        return record[BYTES].data
+    array = record.get(BYTES) if isinstance(record, ArrayRecord) else None
+    if isinstance(array, Array) and isinstance(array.data, bytes):
+        return array.data
     raise Malformed("neither bytes nor a failure")
 
 
@@ -103,24 +106,29 @@ class Mailbox:
             raise KeyError(message.metadata.dst_node_id)
         return str(message_id)
 
-    def pull(self, tree: ObjectTree, seconds: float) -> Message:
+    def pull(self, tree: ObjectTree, seconds: float, max_bytes: int | None = None) -> Message:
         """Take a message's parts together, and let the server forget them.
 
         Args:
             tree: The ids of its parts.
             seconds: How long to wait for parts that are still under way.
+            max_bytes: Longest content that is taken; absent: any.
 
         Raises:
             EngineLost: If the server is gone.
             Incomplete: If parts are missing after that time; they can be asked for again.
-            Malformed: If the parts make no message.
+            Malformed: If the parts make no message, or too long a one.
         """
         root = tree.object_id
         deadline = time.monotonic() + seconds
-        contents = {
-            part.object_id: _retried(partial(self._pull_object, part.object_id), deadline)
-            for part in iterate_object_tree(tree)
-        }
+        contents: dict[str, bytes] = {}
+        left = None if max_bytes is None else max_bytes + FRAMING_BYTES
+        for part in iterate_object_tree(tree):
+            content = _retried(partial(self._pull_object, part.object_id), deadline)
+            contents[part.object_id] = content
+            if left is not None and (left := left - len(content)) < 0:
+                self.confirm(root)
+                raise Malformed(f"more than {max_bytes} bytes")
         self.confirm(root)
         try:
             message = inflate_object_from_contents(root, contents)

@@ -96,16 +96,16 @@ class Run:
             )
         return arrivals
 
-    def take(self, arrival: Arrival) -> bytes | None:
+    def take(self, arrival: Arrival, max_bytes: int) -> bytes | None:
         """A reply's bytes, which the SuperLink forgets; None where the device failed.
 
         Raises:
             Incomplete: If it is still under way.
-            Malformed: If it is not one of ours.
+            Malformed: If it is not one of ours, or longer than that.
         """
         if not self._mail.holds(arrival.message_id):
             raise Incomplete(arrival.message_id)
-        return unpack(self._mail.pull(arrival.tree, SECONDS_FOR_PARTS).content)
+        return unpack(self._mail.pull(arrival.tree, SECONDS_FOR_PARTS, max_bytes))
 
     def forget(self, message_id: str) -> None:
         """Drop a message's content; a device that has not fetched it yet never will."""

@@ -73,6 +73,13 @@ class SuperLink:
         self._child = Child(
             "the SuperLink", self._command(), state / "superlink.log", state / "superlink-home"
         )
+        bypass_proxy()
+        ca = tls.ca.read_bytes()
+        self._control = Control(self.address, ca)
+        self._runtime = RuntimeApi(self.address, ca, self._secret)
+        context = ssl.create_default_context(cadata=ca.decode("ascii"))
+        self._health = httpx.Client(verify=context, trust_env=False, timeout=HEALTH_SECONDS)
+        self._nodes_lock = threading.Lock()
         self._nodes: dict[str, int] = {}
         self._run: Run | None = None
         self._run_lock = threading.Lock()
@@ -95,17 +102,11 @@ class SuperLink:
         Raises:
             RunError: If it does not.
         """
-        bypass_proxy()
         for old in self._state.glob("state.db*"):
             old.unlink()
         secret = self._state / "executor.secret"
         secret.touch(mode=0o600)
         secret.write_bytes(self._secret)
-        ca = self._tls.ca.read_bytes()
-        self._control = Control(self.address, ca)
-        self._runtime = RuntimeApi(self.address, ca, self._secret)
-        context = ssl.create_default_context(cadata=ca.decode("ascii"))
-        self._health = httpx.Client(verify=context, trust_env=False, timeout=HEALTH_SECONDS)
         self._child.start()
         self._watcher.start()
         try:
@@ -125,12 +126,14 @@ class SuperLink:
             ConsortiumError: If it is not such a key, or was removed before.
             RunError: If the SuperLink does not answer.
         """
-        try:
-            node_id = self._control.register(public_key, name)
-        except EngineLost as error:
-            raise self._failure(f"device '{name}' could not be registered: {error}") from error
-        self._nodes = {**self._nodes, name: node_id}
-        return node_id
+        with self._nodes_lock:
+            self._wait_until_healthy()
+            try:
+                node_id = self._control.register(public_key, name)
+            except EngineLost as error:
+                raise self._failure(f"device '{name}' could not be registered: {error}") from error
+            self._nodes = {**self._nodes, name: node_id}
+            return node_id
 
     def unregister(self, node_id: int) -> None:
         """Refuse a device from now on.
@@ -138,11 +141,13 @@ class SuperLink:
         Raises:
             RunError: If the SuperLink does not answer.
         """
-        try:
-            self._control.unregister(node_id)
-        except EngineLost as error:
-            raise self._failure(f"node {node_id} could not be removed: {error}") from error
-        self._nodes = {name: known for name, known in self._nodes.items() if known != node_id}
+        with self._nodes_lock:
+            self._wait_until_healthy()
+            try:
+                self._control.unregister(node_id)
+            except EngineLost as error:
+                raise self._failure(f"node {node_id} could not be removed: {error}") from error
+            self._nodes = {name: known for name, known in self._nodes.items() if known != node_id}
 
     def run(self) -> Run:
         """The run to send messages in; a new one if the last is lost.
@@ -222,7 +227,8 @@ class SuperLink:
             pause = WATCH_SECONDS
             if self._child.pid is None:
                 self.log.warning("the SuperLink has died; it is started anew")
-                self._child.start()
+                with contextlib.suppress(RunError):  # tried again after the pause
+                    self._child.start()
                 deaf, pause = 0, 4 * WATCH_SECONDS
             elif time.monotonic() - checked > HEALTH_SECONDS:
                 deaf = 0 if self._is_healthy() else deaf + 1

@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+from coplms.errors import RunError
 from coplms.runtimes.flower.calls import EngineLost, call, connect
 from coplms.runtimes.flower.child import Child
 from coplms.runtimes.flower.engine import (
@@ -125,7 +126,11 @@ class SuperNode:
         ]
         home = self._state / "supernode-home"
         self._child = Child("the SuperNode", command, self._state / "supernode.log", home)
-        self._child.start()
+        try:
+            self._child.start()
+        except RunError as error:
+            self._log.error("%s", error)
+            return
         self._runtime = RuntimeApi(f"{HOST}:{port}", None, self._secret)
         self._log.info("the SuperNode is started")
 
@@ -137,10 +142,11 @@ class SuperNode:
         """
         if not self._node_file.exists():
             return
-        key = load_ssh_private_key(self._private_key.read_bytes(), None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        signer = NodeAuthHttpInterceptor(key, key.public_key())
-        client = connect(FleetHttpClient, self._address, self._ca.read_bytes(), [signer])
-        request = DeactivateNodeRequest(node_id=int(self._node_file.read_text()))
-        with contextlib.closing(client), contextlib.suppress(EngineLost):
-            call(client.DeactivateNode, request, tries=1)
+        with contextlib.suppress(EngineLost, OSError, ValueError):
+            node_id = int(self._node_file.read_text())
+            key = load_ssh_private_key(self._private_key.read_bytes(), None)
+            assert isinstance(key, ec.EllipticCurvePrivateKey)
+            signer = NodeAuthHttpInterceptor(key, key.public_key())
+            client = connect(FleetHttpClient, self._address, self._ca.read_bytes(), [signer])
+            with contextlib.closing(client):
+                call(client.DeactivateNode, DeactivateNodeRequest(node_id=node_id), tries=1)

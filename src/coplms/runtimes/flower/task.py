@@ -18,6 +18,8 @@ from coplms.runtimes.flower.engine import (
 HEARTBEAT_SECONDS = 10.0
 """Flower gives a task up after 60 seconds without one."""
 
+SECONDS_TO_DROP = 1.0
+
 
 class RuntimeApi:
     """A Flower server's Runtime API, whose tasks only a holder of the secret can take."""
@@ -101,8 +103,9 @@ class Task:
         """Let the task go without a word."""
         self.lost.set()
         self._done.set()
-        self._heartbeats.join()
-        self.client.close()
+        self._heartbeats.join(SECONDS_TO_DROP)
+        if not self._heartbeats.is_alive():  # else it waits for a server that hangs
+            self.client.close()
 
     def _beat(self) -> None:
         while not self._done.wait(HEARTBEAT_SECONDS):
