@@ -16,6 +16,8 @@ from coplms.cli.tracker import Tracker, Work
 
 _SECONDS_BETWEEN_LINES = 10.0
 _BAR_WIDTH = 24
+_BOOKKEEPING = {"send", "replies", "save", "end"}
+"""Kinds of phases that take no time worth a line."""
 
 
 class Progress(Protocol):
@@ -75,6 +77,8 @@ class PlainLines:
         self.tracker.phase_finished(row["phase"], row["seconds"])
         if again:
             self._num_found += 1
+            return
+        if row["phase"].rpartition("/")[2] in _BOOKKEEPING:
             return
         tracker = self.tracker
         facts = [f"{row['seconds']:.1f} s"]

@@ -48,6 +48,18 @@ def test_a_quick_phase_is_one_line() -> None:
     ]
 
 
+def test_bookkeeping_counts_and_is_no_line() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    with watch("run", {**PLAN, "round-1/server/send": 0}, console) as progress:
+        play(progress)
+        row = {**DISTILL, "phase": "round-1/server/send", "seconds": 0.0}
+        progress.phase_finished(row, again=False)
+        progress.phase_finished(SCORED, again=False)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert [line.split("]")[0] for line in lines] == ["[1/3", "[3/3"]
+
+
 def test_a_long_phase_speaks_every_ten_seconds() -> None:
     first = lines_of(11.0)[0]
     assert first.startswith("start, server: distill: step 10 of 20, 5,000 tokens/s, loss 3.000")
