@@ -3,18 +3,23 @@
     {"config": FILE, "folder": RUN, "cache": FOLDER}                 left alone
     {..., "events": 7}                                               killed at its 7th event
     {..., "events": 7, "cpu_seconds": 0.02}                          killed so much work after it
+    {..., "steps": 7}                                                killed at an exchange's step
 
-Events are phases that start, log or finish. Each run is a process of its own, forked from this one
-so that libraries are imported once.
+Events are phases that start, log or finish; steps are before and after each line in the ledger,
+each upload that the server keeps, and each collection that it closes. Each run is a process of its
+own, forked from this one so that libraries are imported once.
 """
 
 import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from coplms.api.consortium import Consortium
+from coplms.consortium.inbox import Inbox
+from coplms.transport.ledger import Ledger
 
 
 class Killer:
@@ -24,7 +29,7 @@ class Killer:
         self.left = events
         self.cpu_seconds = cpu_seconds
 
-    def _event(self) -> None:
+    def event(self) -> None:
         self.left -= 1
         if self.left == 0 and self.cpu_seconds:
             signal.setitimer(signal.ITIMER_PROF, self.cpu_seconds)  # its signal ends the process
@@ -32,17 +37,41 @@ class Killer:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def phase_started(self, name: str) -> None:
-        self._event()
+        self.event()
 
     def phase_logged(self, name: str, row: dict[str, float]) -> None:
-        self._event()
+        self.event()
 
     def phase_finished(self, row: dict[str, object], *, again: bool) -> None:
         if not again:
-            self._event()
+            self.event()
 
 
-def run(config: str, folder: str, cache: str, events: int = 0, cpu_seconds: float = 0.0) -> None:
+def count_steps(cls: type, method: str, step: Callable[[], None]) -> None:
+    """Let each call of a method be two steps."""
+    really = getattr(cls, method)
+
+    def counted(*arguments: object) -> object:
+        step()
+        result = really(*arguments)
+        step()
+        return result
+
+    setattr(cls, method, counted)
+
+
+def run(
+    config: str,
+    folder: str,
+    cache: str,
+    events: int = 0,
+    cpu_seconds: float = 0.0,
+    steps: int = 0,
+) -> None:
+    if steps:
+        killer = Killer(steps, 0.0)
+        for cls, method in ((Ledger, "append"), (Inbox, "put"), (Inbox, "close")):
+            count_steps(cls, method, killer.event)
     consortium = Consortium.from_yaml(config)
     consortium.cache = Path(cache)
     consortium.train(folder, Killer(events, cpu_seconds))

@@ -157,7 +157,7 @@ def test_train_shows_phases_scores_and_the_report(lora: Path, place: Path) -> No
     lines = (place / "printed.txt").read_text(encoding="utf-8").splitlines()
     num_phases = len(plan(load_config(place / "tiny.yaml")))
     assert lines[0].startswith("mini model llm: step ")
-    assert f"[{num_phases}/{num_phases}] end, agency: evaluate-after-dpm: " in "\n".join(lines)
+    assert f"[{num_phases}/{num_phases}] end, server: evaluate-after-dpm: " in "\n".join(lines)
     assert any(line.strip().startswith("bank SLM ") for line in lines)
     assert lines[-1] == "Report: runs/tiny/report.html"
     assert "What co-tuning bought" in (lora / "report.html").read_text(encoding="utf-8")

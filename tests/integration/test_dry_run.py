@@ -106,19 +106,25 @@ def size(folder: Path) -> int:
 def test_traffic_is_what_the_run_sent(root: Path, config: RunConfig) -> None:
     traffic = check_run(config, root / "cache", root / "new").traffic
     entries = read_ledger(root / "run" / "ledger.jsonl")
-    shared = [entry.content["shared"] for entry in entries if entry.round_number > 0]
-    welcomes = [entry.bytes for entry in entries if entry.round_number == 0]
+    # The devices' first and last answers bring no weights.
+    shared = [entry.content["shared"] for entry in entries if "shared" in entry.content]
+    assert len(shared) == 2 * 3
+    welcomes = [
+        entry.bytes for entry in entries if (entry.round_number, entry.direction) == (0, "down")
+    ]
+    assert len(welcomes) == 2
     assert set(shared) == {traffic.shared}
-    headers_and_small_files = 4000
+    terms_and_small_files = 6000
     for sent in welcomes:
-        assert traffic.welcome < sent < traffic.welcome + headers_and_small_files
+        assert traffic.welcome < sent < traffic.welcome + terms_and_small_files
     rest = traffic.total - 2 * traffic.welcome
     assert rest == sum(shared)
 
 
 def test_disk_is_at_least_what_the_run_wrote(root: Path, config: RunConfig) -> None:
     disk = check_run(config, root / "cache", root / "new").disk
-    checkpoints = size(root / "run" / "checkpoints")
+    checkpoints = sum(size(root / "run" / name) for name in ("checkpoints", "devices"))
+    assert size(root / "run" / "devices") > checkpoints / 4
     assert checkpoints <= disk.checkpoints <= 2 * checkpoints
 
 
@@ -279,3 +285,19 @@ def test_a_bad_setting_ends_the_command_with_one_error(
     assert message in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
     assert hashes(root / "run") == before
+
+
+def test_of_many_devices_only_some_are_listed(
+    root: Path, config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crowd = config.devices[0].model_dump() | {"count": 60}
+    settings = config.model_dump() | {"devices": [crowd]}
+    many = RunConfig.model_validate(settings)
+    print_check(many, root / "cache", tmp_path / "run")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 180
+    assert "ready to train" in lines
+    # 62 models and 61 members' examples, of which 20 are listed.
+    assert sum("and 42 more rows" in line for line in lines) >= 1
+    assert sum("and 41 more rows" in line for line in lines) >= 1
+    assert "warning: 55 more devices have fewer than 50 examples." in lines

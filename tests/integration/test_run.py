@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,16 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-import coplms.runtimes.local as local
+from coplms.api import consortium as api
 from coplms.api.consortium import Consortium
 from coplms.config.load import load_config
 from coplms.consortium.journal import Result
+from coplms.consortium.report import read_report
 from coplms.data.members import load_data
-from coplms.transport.codec import Message, encode
+from coplms.runtimes.local import LocalLink
+from coplms.transport.codec import Message, Schema, decode, peek
+from coplms.transport.link import DeviceFailure, Reply
+from coplms.transport.packing import layout_of, unpack
 
 TOKEN = "zqxhoney7391"
 """Stands in private text of one device."""
@@ -109,11 +113,36 @@ def write_config(folder: Path, tuning: str = "full", token_in: str = "bank", see
 
 
 @dataclass(frozen=True)
+class Passed:
+    """A message on its way, or what came back in its place."""
+
+    device: str
+    direction: str
+    data: bytes
+
+    @property
+    def kind(self) -> str:
+        return peek(self.data).kind
+
+    @property
+    def round_number(self) -> int:
+        return peek(self.data).round_number
+
+    @property
+    def message(self) -> Message:
+        return decode(self.data, Schema(self.kind, None, len(self.data)))
+
+
+@dataclass(frozen=True)
 class Finished:
-    """A run's folder, and the bytes of every message that was sent."""
+    """A run's folder, every message that was sent, and every file that devices could fetch."""
 
     folder: Path
-    messages: list[tuple[Message, bytes]]
+    messages: list[Passed] = field(default_factory=list)
+    offered: dict[str, bytes] = field(default_factory=dict)
+
+    def of_kind(self, *kinds: str) -> list[Passed]:
+        return [passed for passed in self.messages if passed.kind in kinds]
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         content = (self.folder / f"{name}.jsonl").read_text(encoding="utf-8")
@@ -128,7 +157,7 @@ class Finished:
 
         return {
             str(path.relative_to(self.folder)): digest(path)
-            for place in ("adapters", "models", "dpm", "devices")
+            for place in ("adapters", "models", "dpm", "public")
             for path in sorted((self.folder / place).rglob("*"))
             if path.is_file()
         }
@@ -148,20 +177,36 @@ class StopInRound1(Quiet):
             raise KeyboardInterrupt
 
 
+class StopAtADevice(Quiet):
+    def phase_started(self, name: str) -> None:
+        if name.startswith("round-1/bank"):
+            raise KeyboardInterrupt
+
+
 def train(config: Path, folder: Path, cache: Path, observer: Quiet | None = None) -> Finished:
     """Run, and listen to every message on its way."""
-    sent: list[tuple[Message, bytes]] = []
+    run = Finished(folder)
 
-    def listen(message: Message) -> bytes:
-        data = encode(message)
-        sent.append((message, data))
-        return data
+    class Tapped(LocalLink):
+        def offer(self, blobs: Mapping[str, Path]) -> None:
+            run.offered.update({digest: path.read_bytes() for digest, path in blobs.items()})
+            super().offer(blobs)
+
+        def exchange(
+            self, message: bytes, devices: Sequence[str], seconds: float, max_bytes: int
+        ) -> Iterator[Reply]:
+            for device in devices:
+                run.messages.append(Passed(device, "down", message))
+                for reply in super().exchange(message, [device], seconds, max_bytes):
+                    assert not isinstance(reply.content, DeviceFailure)
+                    run.messages.append(Passed(reply.device, "up", reply.content))
+                    yield reply
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "encode", listen)
+        patch.setattr(api, "LocalLink", Tapped)
         with suppress(KeyboardInterrupt):
             Consortium(load_config(config), cache).train(folder, observer or Quiet())
-    return Finished(folder, sent)
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +269,7 @@ def driver(config: Path, cache: Path, full: Finished) -> Iterator[Driver]:
 def test_the_same_run_in_another_process_gives_the_same_weights(
     full: Finished, driver: Driver, tmp_path: Path
 ) -> None:
-    again = Finished(tmp_path / "again", [])
+    again = Finished(tmp_path / "again")
     assert driver.start(again.folder) == 0
     assert again.files() == full.files()
     assert again.rows("evaluation") == full.rows("evaluation")
@@ -235,9 +280,16 @@ def test_the_same_run_in_another_process_gives_the_same_weights(
 def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_the_same(
     full: Finished, driver: Driver, tmp_path: Path
 ) -> None:
-    killed = Finished(tmp_path / "killed", [])
+    killed = Finished(tmp_path / "killed")
     for events in (1, 2, 3):  # a phase that starts, one that logs, one that has just ended
         assert driver.start(killed.folder, events=events) == -signal.SIGKILL
+    # Each start greets both devices first, in 8 steps. Killed while it does; between two lines of
+    # the ledger; before and after bank's upload is kept; before and after the round is closed.
+    for steps in (5, 10, 13, 14, 15, 10):
+        assert driver.start(killed.folder, steps=steps) == -signal.SIGKILL
+    assert sorted(path.name for path in (killed.folder / "inbox" / "round-1").iterdir()) == [
+        *("bank.message", "closed", "travel.message")
+    ]
     for events, seconds in ((4, 0.01), (9, 0.02), (5, 0.04), (13, 0.01), (8, 0.03), (10, 0.02)):
         status = driver.start(killed.folder, events=events, cpu_seconds=seconds)
         assert status == -signal.SIGPROF
@@ -285,12 +337,16 @@ def test_every_phase_is_done_once_and_in_the_methods_order(full: Finished) -> No
     assert len(set(phases)) == len(phases)
     of_round = [name.removeprefix("round-1/") for name in phases if name.startswith("round-1/")]
     assert of_round == [
+        "server/send",
         "bank/dst",
         "bank/proxy",
         "bank/saml",
+        "bank/send",
         "travel/dst",
         "travel/proxy",
         "travel/saml",
+        "travel/send",
+        "server/replies",
         "server/aggregate",
         "server/saml",
         "server/evaluate-dpm",
@@ -298,8 +354,29 @@ def test_every_phase_is_done_once_and_in_the_methods_order(full: Finished) -> No
     ]
 
 
+def test_a_device_finishes_before_it_compares(full: Finished) -> None:
+    phases = [row["phase"] for row in full.rows("phases") if row["member"] == "bank"]
+    end = phases.index("round-3/bank/transfer")
+    assert phases[end:] == [
+        "round-3/bank/transfer",
+        "round-3/bank/evaluate-after-slm",
+        "round-3/bank/evaluate-after-dpm",
+        "round-3/bank/save",
+        "round-0/bank/evaluate-before-slm",
+        "round-0/bank/alone",
+        "round-0/bank/alone-evaluate",
+    ]
+
+
+def test_the_rounds_answers_are_not_kept(full: Finished) -> None:
+    assert list((full.folder / "inbox").iterdir()) == []
+
+
 def test_a_device_sends_as_much_in_every_round(full: Finished) -> None:
-    ups = [row for row in full.rows("ledger") if row["direction"] == "up"]
+    rows = [row for row in full.rows("ledger") if row["direction"] == "up"]
+    assert {row["round"] for row in rows} == {0, 1, 2, 3}
+    assert all(row["tensor_bytes"] == 0 for row in rows if row["round"] in (0, 3))
+    ups = [row for row in rows if row["round"] in (1, 2)]
     assert [(row["round"], row["device"]) for row in ups] == [
         (1, "bank"),
         (1, "travel"),
@@ -316,9 +393,17 @@ def test_a_device_sends_as_much_in_every_round(full: Finished) -> None:
 
 def test_the_ledger_counts_every_byte_of_every_message(full: Finished) -> None:
     rows = full.rows("ledger")
-    assert [row["bytes"] for row in rows] == [len(data) for _, data in full.messages]
-    downs = Counter(row["round"] for row in rows if row["direction"] == "down")
-    assert downs == {0: 2, 1: 2, 2: 2, 3: 2}
+    messages = [(each.device, each.direction, each.round_number) for each in full.messages]
+    assert [(row["device"], row["direction"], row["round"]) for row in rows] == messages
+    files = sum(len(content) for content in full.offered.values())
+    for row, passed in zip(rows, full.messages, strict=True):
+        fetched = files if passed.kind == "welcome" else 0
+        assert row["bytes"] == len(passed.data) + fetched == sum(row["content"].values())
+    assert Counter(row["round"] for row in rows if row["direction"] == "down") == {
+        **{0: 2, 1: 2, 2: 2, 3: 2}
+    }
+    offered = {name for name in rows[0]["content"] if name.startswith(("file/", "text/"))}
+    assert {"file/config.json", "file/model.safetensors", "text/transfer"} <= offered
 
 
 def test_alone_and_co_tuned_models_take_equally_many_steps(full: Finished) -> None:
@@ -352,18 +437,22 @@ def test_a_domain_adapter_names_the_tuned_dpm_as_its_base(full: Finished) -> Non
 
 
 def test_only_the_shared_lora_travels_and_base_weights_stay(lora: Finished) -> None:
-    names = set(load_file(lora.folder / "adapters/bank/dpm-shared/adapter_model.safetensors"))
-    travelled = {name.removeprefix("base_model.model.") for name in names}
-    in_rounds = [message for message, _ in lora.messages if message.round_number > 0]
-    assert len(in_rounds) == 2 * 2 * 2 + 2
-    for message in in_rounds:
-        assert message.tensors.keys() == travelled
-        assert all(".lora_" in name for name in message.tensors)
-    base = load_file(lora.folder / "dpm/model.safetensors")
-    for member in DEVICES:
-        copy = load_file(lora.folder / "devices" / member / "dpm/model.safetensors")
-        assert copy.keys() == base.keys()
-        assert all(torch.equal(copy[name], base[name]) for name in base)
+    adapter = load_file(lora.folder / "adapters/bank/dpm-shared/adapter_model.safetensors")
+    travelled = {name.removeprefix("base_model.model."): v for name, v in adapter.items()}
+    assert all(".lora_" in name for name in travelled)
+    layout = layout_of(travelled, "lossless")
+    with_weights = [each for each in lora.messages if each.message.tensors]
+    assert len(with_weights) == 2 * 2 * 2 + 2
+    for passed in with_weights:
+        assert passed.message.tensors.keys() == {"shared"}
+        assert len(passed.message.tensors["shared"]) == layout.packed_bytes
+    # The last download is what the devices end with.
+    (last, _) = lora.of_kind("finish")
+    found = unpack(last.message.tensors["shared"], layout)
+    assert all(torch.equal(found[name], travelled[name]) for name in travelled)
+    weights = (lora.folder / "dpm/model.safetensors").read_bytes()
+    assert lora.offered[hashlib.sha256(weights).hexdigest()] == weights
+    assert list(lora.folder.rglob("model.safetensors")) == [lora.folder / "dpm/model.safetensors"]
     assert not (lora.folder / "models").exists()
 
 
@@ -396,33 +485,60 @@ def test_the_shared_part_is_one_and_domain_adapters_differ(lora: Finished) -> No
 
 
 @pytest.mark.parametrize("kind", ["full", "lora"])
-def test_no_message_holds_private_text(
+def test_nothing_that_leaves_a_device_or_is_offered_holds_private_text(
     kind: str, config: Path, request: pytest.FixtureRequest
 ) -> None:
     run: Finished = request.getfixturevalue(kind)
     private = load_data(load_config(config)).devices["bank"].train
     assert sum(TOKEN in example.input for example in private) > 3
-    assert len(run.messages) == 2 + 2 * 4 + 2
-    for _, data in run.messages:
+    assert Counter(passed.kind for passed in run.messages) == {
+        **{"welcome": 2, "ready": 2, "download": 4, "upload": 4, "finish": 2, "finished": 2}
+    }
+    everything = [*(passed.data for passed in run.messages), *run.offered.values()]
+    for data in everything:
         assert TOKEN.encode() not in data
     public = load_data(load_config(config)).server.train[0].input
-    assert public.encode() in run.messages[0][1]
+    assert sum(public.encode() in data for data in run.offered.values()) == 1
 
 
 def test_the_search_for_private_text_finds_public_text(tmp_path: Path, cache: Path) -> None:
     config = write_config(tmp_path / "data", token_in="server")
-    run = train(config, tmp_path / "run", cache, StopInRound1())
-    assert len(run.messages) == 3  # two welcomes, and the first device's download
-    found = [data.count(TOKEN.encode()) for _, data in run.messages]
-    assert found[0] == found[1] > 3
+    run = train(config, tmp_path / "run", cache, StopAtADevice())
+    # Two welcomes with their answers, and the first device's download.
+    assert [passed.kind for passed in run.messages] == [*["welcome", "ready"] * 2, "download"]
+    assert max(data.count(TOKEN.encode()) for data in run.offered.values()) > 3
 
 
 def test_uploads_hold_nothing_but_the_shared_part_and_numbers(full: Finished) -> None:
-    for message, _ in full.messages:
-        if message.kind == "upload":
-            assert message.info.keys() == {"num_examples", "metrics"}
-            assert int(message.info["num_examples"]) > 0
-            metrics = json.loads(message.info["metrics"])
-            assert all(isinstance(value, float) for value in metrics.values())
-            assert all(tensor.is_floating_point() for tensor in message.tensors.values())
-            assert not any("domain" in name for name in message.tensors)
+    uploads = full.of_kind("upload")
+    assert len(uploads) == 4
+    weights = load_file(full.folder / "models/bank/dpm/model.safetensors")
+    size = sum(value.numel() for value in weights.values())
+    words = {"bank", "travel", *(each.split("/")[2] for each in phase_names(full))}
+    for passed in uploads:
+        message = passed.message
+        assert message.info.keys() == {"run", "layout", "report"}
+        assert message.tensors.keys() == {"shared"}
+        packed = message.tensors["shared"]
+        assert packed.dtype == torch.uint8
+        assert packed.numel() >= 4 * size
+        report = read_report(message.info["report"], passed.device)
+        assert report.scores == ()
+        for row in report.phases:
+            assert {row.member, row.kind} <= words
+            assert row.phase == f"round-{passed.round_number}/{passed.device}/{row.kind}"
+            assert all(isinstance(value, float) for value in row.metrics.values())
+    assert len({passed.message.info["layout"] for passed in uploads}) == 1
+
+
+def test_scores_by_domain_tell_public_domains_alone(full: Finished) -> None:
+    public = {"bank", "travel"}
+    for passed in full.of_kind("finished"):
+        report = read_report(passed.message.info["report"], passed.device)
+        assert len(report.scores) == 2 * 4  # before, alone, after SLM and DPM; of all and own
+        for row in report.scores:
+            assert row.by_domain.keys() <= public
+
+
+def phase_names(run: Finished) -> list[str]:
+    return [row["phase"] for row in run.rows("phases")]

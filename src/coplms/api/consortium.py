@@ -1,6 +1,7 @@
 """A run in a few lines of Python."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -145,7 +146,7 @@ class Consortium:
                 data.devices,
                 zoo,
                 Workshop(classes),
-                server.public,
+                replace(server.public, test=data.server.test),
                 DeviceRecorder(recorder),
             )
             link = LocalLink(devices.answer, list(data.devices), strict=True)

@@ -33,7 +33,8 @@ class LocalDevices:
         data: Device -> its private text.
         zoo: Folders of mini models.
         workshop: The networks that they share.
-        public: What the server offers; it lies on this machine, so nothing is copied.
+        public: What the server offers, and the test sets of all devices to compare scores on; it
+            lies on this machine, so nothing is copied.
         observer: Watches the devices' phases.
     """
 

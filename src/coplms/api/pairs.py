@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coplms.alignment.classes import load_class_map
-from coplms.alignment.places import align, encode_answer
+from coplms.alignment.places import align, encode_answers
 from coplms.alignment.token_bytes import TokenBytes
 from coplms.data.example import Example
 from coplms.models.language_model import LanguageModel
@@ -106,9 +106,7 @@ def _ends(
     encoder: Encoder, examples: Sequence[Example]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Byte ends of all answer tokens, and the answer that each belongs to."""
-    found = [
-        encode_answer(encoder.bytes, encoder.model.tokenizer, example.answer)[1]
-        for example in examples
-    ]
+    answers = [example.answer for example in examples]
+    found = [ends for _, ends in encode_answers(encoder.bytes, encoder.model.tokenizer, answers)]
     numbers = [np.full(len(ends), number, dtype=np.int64) for number, ends in enumerate(found)]
     return np.concatenate(found), np.concatenate(numbers)

@@ -75,7 +75,9 @@ def without_devices(config: RunConfig) -> RunConfig:
 
 
 def all_done(journal: Journal, folder: Path) -> list[str]:
-    """Names of all finished phases, those of simulated devices included."""
+    """Names of all finished phases, those of devices included."""
     paths = folder.glob("devices/*/checkpoints/[0-9]*/phase.json")
-    devices = [str(json.loads(path.read_text(encoding="utf-8"))["phase"]) for path in paths]
-    return [*journal.done, *devices]
+    simulated = [str(json.loads(path.read_text(encoding="utf-8"))["phase"]) for path in paths]
+    reports = [report for row in journal.rows for report in row["result"].get("reports", ())]
+    reported = [str(phase["phase"]) for report in reports for phase in report["phases"]]
+    return [*journal.done, *simulated, *reported]

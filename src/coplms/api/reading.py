@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from coplms.alignment.places import encode_answer
+from coplms.alignment.places import encode_answers
 from coplms.consortium.messages import SERVER
 from coplms.data.example import Example
 from coplms.data.members import ConsortiumData, MemberData
@@ -58,12 +58,9 @@ def trained_on(member: MemberData) -> list[Example]:
 
 def find_misfits(encoder: Encoder, examples: Sequence[Example]) -> tuple[Misfit, ...]:
     """The answers that do not fit the context, by one tokenizer; each answer is read once."""
-    lengths: dict[str, int] = {}
-    for example in examples:
-        answer = example.answer
-        if answer not in lengths:
-            ids, _ = encode_answer(encoder.bytes, encoder.model.tokenizer, answer)
-            lengths[answer] = len(ids)
+    answers = list(dict.fromkeys(example.answer for example in examples))
+    encoded = encode_answers(encoder.bytes, encoder.model.tokenizer, answers)
+    lengths = {answer: len(ids) for answer, (ids, _) in zip(answers, encoded, strict=True)}
     most = encoder.max_length - MIN_PROMPT_TOKENS
     return tuple(
         Misfit(example.origin, lengths[example.answer])

@@ -10,11 +10,13 @@ from typing import Protocol
 from coplms.api.cache import default_cache
 from coplms.api.edge import Edge
 from coplms.api.lock import hold
+from coplms.api.own_model import check_slm, describe_slm
 from coplms.config.edge import EdgeConfig
 from coplms.config.terms import Blob
 from coplms.consortium.journal import Observer
 from coplms.data.members import load_device_data
 from coplms.errors import CoplmsError
+from coplms.report.costs import size_text
 from coplms.runtimes.flower.device import FlowerDevice
 from coplms.runtimes.network.bundle import JoinBundle, read_bundle
 from coplms.runtimes.network.cache import BlobCache
@@ -56,6 +58,7 @@ class Resident:
         Raises:
             ConfigError: If the bundle is none, or void before it was used.
             DataError: If the device's text is missing or broken.
+            ModelError: If there is no folder of the device's model.
             MissingExtraError: If the extra `flower` is not installed.
         """
         make_private_folder(state)
@@ -67,8 +70,22 @@ class Resident:
         self.stop = threading.Event()
         self._lines = lines
         self._key: DeviceKey = device_key(state / "key")
+        check_slm(config)
         num_examples = len(load_device_data(config.data, 0).train)
         lines.say(f"device '{self.name}': {num_examples} examples, state in {state}")
+
+    def check(self) -> None:
+        """Load the model, and enrol at the server at the first try.
+
+        Raises:
+            ModelError: If the model cannot be loaded.
+            ServerAbsentError: If the server cannot be reached.
+            AccessRefusedError: If the server does not let the device in.
+            ServerIdentityError: If it is another server than the bundle's.
+        """
+        self._lines.say(describe_slm(self.config))
+        self._enrol()
+        self._lines.say("all is well; start the same command without --check")
 
     def connect(self) -> None:
         """Enrol at the server, however long it takes until that is up.
@@ -77,18 +94,16 @@ class Resident:
             AccessRefusedError: If the server does not let the device in.
             ServerIdentityError: If it is another server than the bundle's.
         """
-        address, pause = self.bundle.invitation.address, _FIRST_PAUSE
+        pause = _FIRST_PAUSE
         while not self.stop.is_set():
             try:
-                membership = enrol(self.bundle, self._key)
+                self._enrol()
             except ServerAbsentError as error:
                 if pause == _FIRST_PAUSE:
                     self._lines.say(f"waiting for the server: {error}")
                 self.stop.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                write_private(self.state / _ENROLLED, b"")
-                self._lines.say(f"joined '{membership.consortium}' at {address}")
                 return
 
     def serve(self) -> None:
@@ -117,7 +132,12 @@ class Resident:
                 self.state / "flower", address, ca, self._key.path, self.name, edge.answer
             )
             link.serve(self.stop)
-        self._lines.say("stopped")
+
+    def _enrol(self) -> None:
+        membership = enrol(self.bundle, self._key)
+        write_private(self.state / _ENROLLED, b"")
+        address = self.bundle.invitation.address
+        self._lines.say(f"joined '{membership.consortium}' at {address}")
 
     def _fetch(self, blob: Blob) -> Path:
         source = Source(self.bundle.invitation.address, self.bundle.ca, self._key)
@@ -125,7 +145,7 @@ class Resident:
 
         def fetch(target: Path) -> None:
             fetch_blob(source, blob.sha256, blob.size, target)
-            self._lines.say(f"fetched {blob.size} bytes ({blob.sha256[:8]})")
+            self._lines.say(f"fetched a file of {size_text(blob.size)} ({blob.sha256[:8]})")
 
         return cache.get(blob.sha256, blob.size, fetch)
 

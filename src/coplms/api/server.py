@@ -55,7 +55,7 @@ class ServerBuilder:
         self._make_proxy(llm)
         dpm = self.assembler.proxy(self.folder / "dpm", SERVER)
         data = self.data.server
-        public = PublicText(data.train, data.dev, data.test, self.data.transfer)
+        public = PublicText(data.train, data.dev, self.data.offered_test, self.data.transfer)
         pairing = pair_learners(dpm, llm, self.cache)
         return Server(llm, dpm, data, public, pairing)
 

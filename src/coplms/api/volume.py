@@ -79,7 +79,7 @@ def estimate_traffic(
     """What travels in a run; message headers are left out."""
     dpm = plans[1]
     held = data.server
-    text = text_bytes(PublicText(held.train, held.dev, held.test, data.transfer))
+    text = text_bytes(PublicText(held.train, held.dev, data.offered_test, data.transfer))
     tokenizer = len(dpm.outline.model.tokenizer.backend_tokenizer.to_str(pretty=True).encode())
     return Traffic(
         num_devices=len(config.devices),

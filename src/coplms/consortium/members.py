@@ -30,7 +30,7 @@ class PublicText:
     Attributes:
         labelled: The server's examples.
         dev: The server's dev examples, to compare models on.
-        test: The server's test examples; nobody trains on them.
+        test: Examples that all are asked; nobody trains on them.
         transfer: Inputs without answers.
     """
 

@@ -30,11 +30,13 @@ class ConsortiumData:
         server: Public labelled examples; its test covers all domains.
         transfer: Public examples without answers; may be empty.
         devices: Device name -> its private examples; its test covers its own domains.
+        offered_test: The part of the server's test that may leave it: without what devices keep.
     """
 
     server: MemberData
     transfer: tuple[Example, ...]
     devices: dict[str, MemberData]
+    offered_test: tuple[Example, ...]
 
 
 def load_data(config: RunConfig) -> ConsortiumData:
@@ -83,7 +85,7 @@ def _divide_pool(pool: PoolConfig, names: Sequence[str], seed: int) -> Consortiu
                 f"  Raise data.pool.max_test, or give data.pool.test examples of these domains."
             )
         devices[name] = MemberData(train, _of_domains(dev, domains), own_test)
-    return ConsortiumData(MemberData(labelled, dev, test), transfer, devices)
+    return ConsortiumData(MemberData(labelled, dev, test), transfer, devices, test)
 
 
 def own_domains(train: Sequence[Example], num_domains: int) -> set[str]:
@@ -135,13 +137,14 @@ def _gather_members(config: RunConfig) -> ConsortiumData:
     tests = unique(example for member in members for example in member.test)
     held_out = [*tests, *(example for member in members for example in member.dev)]
     clean = {name: _clean(member, held_out, name) for name, member in devices.items()}
+    own_test = server.test
     server = _clean(replace(server, test=tuple(tests)), held_out, "server")
     transfer: tuple[Example, ...] = ()
     if config.data.transfer is not None:
         found = read_source(config.data.transfer, seed, require_answer=False)
         public = without(unique(found), (*held_out, *server.train))
         transfer = tuple(replace(example, references=()) for example in public)
-    return ConsortiumData(server, transfer, clean)
+    return ConsortiumData(server, transfer, clean, tuple(unique(own_test)))
 
 
 def _read_member(data: MemberDataConfig | None, where: str, seed: int) -> MemberData:

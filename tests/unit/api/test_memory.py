@@ -8,7 +8,7 @@ import torch
 
 from coplms.api import memory
 from coplms.api.memory import Lengths, estimate_memory
-from coplms.api.plan import plan_models
+from coplms.api.plan import ModelPlan, plan_models
 from coplms.config.run import RunConfig
 from coplms.models.load import vocab_size
 
@@ -59,15 +59,34 @@ def test_without_distillation_steps_only_weights_are_counted(make_config: MakeCo
     assert row.total == row.weights
 
 
-def test_one_process_holds_all_members_and_the_largest_step(make_config: MakeConfig) -> None:
+def test_one_process_holds_each_network_once_and_the_largest_step(make_config: MakeConfig) -> None:
     config = make_config(method={"distill": {"steps": 0}})
     plans = plan_models(config, {})
     found = estimate_memory(config, plans, LENGTHS)
     members = found.rows[1:]
     steps = max(row.total - row.lasting for row in members)
-    messages = 5 * plans[1].parts[0].size.num_bytes
-    assert found.peak == sum(row.lasting for row in members) + steps + messages
+    messages = 7 * plans[1].parts[0].size.num_bytes
+    # Both devices work on one copy of the DPM.
+    again = lasting_of(plans[5])
+    assert found.peak == sum(row.lasting for row in members) - again + steps + messages
     assert found.available > 0
+
+
+def lasting_of(plan: ModelPlan) -> int:
+    """Bytes of a network with adapters, and of moments."""
+    adapters = sum(part.size.num_bytes for part in plan.parts)
+    return plan.weights.num_bytes + adapters + 2 * adapters
+
+
+def test_devices_alike_share_their_networks(make_config: MakeConfig) -> None:
+    devices = [make_config().devices[0].model_dump() | {"count": count} for count in (2, 50)]
+    few, many = (make_config(devices=[device]) for device in devices)
+    peaks = []
+    for config in (few, many):
+        lengths = {each.name: Lengths(10, 2) for each in config.devices}
+        lengths["server"] = Lengths(10, 2)
+        peaks.append(estimate_memory(config, plan_models(config, {}), lengths).peak)
+    assert peaks[0] == peaks[1]
 
 
 def test_the_fused_loss_takes_no_more_than_its_blocks_may(make_config: MakeConfig) -> None:
@@ -127,7 +146,7 @@ def test_two_devices_have_a_row_each_and_the_fullest_counts(
     assert (found.device, found.available) == (second, 1000)
     proxies = [row for row in found.rows[2:] if row.device == second]
     steps = max(row.total - row.lasting for row in proxies)
-    assert found.peak == sum(row.lasting for row in proxies) + steps
+    assert found.peak == sum(row.lasting for row in proxies[:2]) + steps
 
 
 def memory_of(found: memory.MemoryCheck, owner: str) -> memory.MemoryRow:

@@ -78,6 +78,6 @@ def test_many_misfits_are_not_all_listed() -> None:
 
 
 def test_a_device_reads_its_own_and_the_servers_text_and_the_llms_tokenizer_reads_all() -> None:
-    data = ConsortiumData(EMPTY, (), {"one": EMPTY, "two": EMPTY})
+    data = ConsortiumData(EMPTY, (), {"one": EMPTY, "two": EMPTY}, ())
     assert list(sources_of(data, "one")) == ["one", "server"]
     assert list(sources_of(data, "server")) == ["server", "one", "two"]

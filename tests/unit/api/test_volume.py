@@ -4,20 +4,53 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+import torch
+
 from coplms.api.plan import plan_models
-from coplms.api.volume import DiskCheck, Traffic, check_disk, disk_error
+from coplms.api.volume import DiskCheck, Traffic, check_disk, disk_error, estimate_traffic
+from coplms.config.participation import draw_devices
 from coplms.config.run import RunConfig
+from coplms.data.members import load_data
+from coplms.transport.packing import layout_of
 
 MakeConfig = Callable[..., RunConfig]
 
 
 def test_traffic_is_one_welcome_and_a_download_more_than_uploads() -> None:
-    traffic = Traffic(num_devices=3, rounds=2, welcome=1000, shared=10)
+    traffic = Traffic(num_devices=3, num_chosen=3, rounds=2, welcome=1000, shared=10)
     assert traffic.per_round == 60
     assert traffic.total == 3 * (1000 + 10 * 5)
 
 
-def test_disk_holds_states_proxies_and_results(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_devices_that_are_not_drawn_are_sent_nothing_but_welcome_and_end() -> None:
+    traffic = Traffic(num_devices=30, num_chosen=3, rounds=2, welcome=1000, shared=10)
+    assert traffic.per_round == 60
+    assert traffic.total == 30 * 1010 + 120
+
+
+@pytest.mark.parametrize(("participation", "chosen"), [(1.0, 2), (0.5, 1), (0.01, 1)])
+def test_as_many_are_sent_a_round_as_are_drawn(
+    make_config: MakeConfig, participation: float, chosen: int
+) -> None:
+    config = make_config(method={"participation": participation})
+    traffic = estimate_traffic(config, plan_models(config, {}), load_data(config))
+    assert traffic.num_chosen == chosen
+    assert len(draw_devices(["one", "two"], participation, 0, 1)) == chosen
+
+
+@pytest.mark.parametrize("form", ["lossless", "bfloat16", "int8"])
+def test_the_shared_part_is_as_large_as_it_is_packed(make_config: MakeConfig, form: str) -> None:
+    config = make_config(transport={"form": form, "block": 24})
+    plans = plan_models(config, {})
+    traffic = estimate_traffic(config, plans, load_data(config))
+    tensors = {"w": torch.zeros(plans[1].parts[0].size.num_parameters)}
+    assert traffic.shared == layout_of(tensors, config.transport.form, 24).packed_bytes
+
+
+def test_disk_holds_states_messages_proxy_and_results(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
     config = make_config(tuning={"kind": "full"})
     plans = plan_models(config, {})
     disk = check_disk(config, plans, tmp_path / "absent" / "run")
@@ -25,13 +58,24 @@ def test_disk_holds_states_proxies_and_results(make_config: MakeConfig, tmp_path
     dpm = plans[1].weights.num_bytes
     domain = plans[3].parts[1].size.num_bytes
     parts = sum(own) + 3 * dpm + 2 * domain
-    # Every model is tuned alone, too; a phase writes an LLM's and a DPM's states anew.
-    assert disk.checkpoints == 3 * (parts + sum(own) + max(own) + dpm)
-    assert disk.proxies == 3 * dpm
+    # Every model is tuned alone, too; a phase writes an LLM's and a DPM's states anew. Server and
+    # devices keep their newest message, one is being written, and two uploads are collected.
+    assert disk.checkpoints == 3 * (parts + sum(own) + max(own) + dpm) + (3 + 1 + 2) * dpm
+    assert disk.proxies == dpm
     assert disk.results == parts
     assert disk.present == 0
     assert disk.needed == disk.checkpoints + disk.proxies + disk.results
     assert 0 < disk.free <= shutil.disk_usage(tmp_path).total
+
+
+def test_disk_holds_what_lossy_messages_lost(make_config: MakeConfig, tmp_path: Path) -> None:
+    exact, lossy = (make_config(transport={"form": form}) for form in ("lossless", "bfloat16"))
+    shared = plan_models(exact, {})[1].parts[0].size
+    before, after = (
+        check_disk(config, plan_models(config, {}), tmp_path / "run") for config in (exact, lossy)
+    )
+    half, lost = shared.num_bytes // 2, 4 * shared.num_parameters
+    assert after.checkpoints - before.checkpoints == 4 * (lost - half) - 2 * half
 
 
 def test_what_an_earlier_start_wrote_is_not_needed_again(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coplms.cli.plan import plan, seconds_left
+from coplms.cli.plan import Plan, Remaining, plan
 from coplms.config.run import RunConfig
 
 CONFIG = RunConfig.model_validate(
@@ -39,6 +39,13 @@ def test_tuning_alone_takes_as_many_steps_as_co_tuning() -> None:
     planned = plan(CONFIG.model_copy(update={"alone": True}))
     assert planned["round-0/law/alone"] == 3 + 5
     assert planned["round-0/server/alone"] == 4 + 6
+
+
+def seconds_left(planned: Plan, finished: dict[str, float]) -> float | None:
+    remaining = Remaining(planned)
+    for name, seconds in finished.items():
+        remaining.finish(name, seconds)
+    return remaining.seconds
 
 
 def test_nothing_is_known_before_anything_was_trained() -> None:

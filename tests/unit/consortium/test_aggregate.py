@@ -1,4 +1,6 @@
+from collections.abc import Iterator
 from itertools import permutations
+from weakref import ReferenceType, ref
 
 import pytest
 import torch
@@ -45,6 +47,21 @@ def test_the_order_of_the_uploads_does_not_change_a_bit() -> None:
         assert torch.equal(weighted_mean(order)["w"], expected)
 
 
+def test_one_upload_is_held_at_a_time() -> None:
+    alive: list[ReferenceType[Tensor]] = []
+
+    def uploads() -> Iterator[Upload]:
+        for device in ("a", "b", "c", "d"):
+            tensor = torch.ones(3)
+            assert not any(each() is not None for each in alive)
+            alive.append(ref(tensor))
+            yield upload(device, 1, w=tensor)
+            del tensor
+
+    assert weighted_mean(uploads())["w"].tolist() == [1.0] * 3
+    assert len(alive) == 4
+
+
 def test_uploads_stay_as_they_were() -> None:
     tensor = torch.ones(3)
     weighted_mean([upload("a", 1, w=tensor), upload("b", 1, w=torch.zeros(3))])
@@ -56,7 +73,7 @@ def test_uploads_stay_as_they_were() -> None:
     [
         ({"w": torch.zeros(2), "extra": torch.zeros(1)}, "only one has extra"),
         ({}, "only one has w"),
-        ({"w": torch.zeros(3)}, r"w has the shapes \(3,\) and \(2,\)"),
+        ({"w": torch.zeros(3)}, r"w has the shapes \(2,\) and \(3,\)"),
     ],
 )
 def test_different_tensors_are_refused_with_both_names(
@@ -64,7 +81,7 @@ def test_different_tensors_are_refused_with_both_names(
 ) -> None:
     uploads = [upload("law", 1, w=torch.zeros(2)), upload("finance", 1, **other)]
     with pytest.raises(
-        ConsortiumError, match=f"round 3: devices 'finance' and 'law' .*: {difference}"
+        ConsortiumError, match=f"round 3: devices 'law' and 'finance' .*: {difference}"
     ):
         weighted_mean(uploads)
 

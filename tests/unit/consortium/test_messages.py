@@ -1,177 +1,274 @@
-import json
+"""`coplms.consortium.messages`: each kind arrives as it was sent, and only where it belongs."""
+
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from coplms.config.terms import Terms
 from coplms.consortium.messages import (
-    DPM_FILES,
-    WELCOME,
-    Download,
-    PublicText,
-    Upload,
-    Welcome,
-    download_message,
-    download_schema,
-    read_download,
+    SMALL,
+    Asked,
+    Order,
+    Told,
+    read_failure,
+    read_order,
+    read_told,
     read_upload,
     read_welcome,
-    upload_message,
-    upload_schema,
-    welcome_message,
+    write_failure,
+    write_order,
+    write_report,
+    write_upload,
+    write_welcome,
 )
-from coplms.data.example import Example
+from coplms.consortium.report import DeviceReport
 from coplms.errors import ConsortiumError
-from coplms.transport.codec import Message, decode, encode
+from coplms.transport.codec import Message, encode, peek
+from coplms.transport.link import FailureCode
+from coplms.transport.packing import Layout, layout_of, pack
 
-SHARED = {"layers.0.lora_A": torch.randn(2, 3), "layers.0.lora_B": torch.randn(3, 2)}
-LABELLED = Example("Name it.", "née 人\n", ("pay", "bill"), "bank", "task1", "a.jsonl:1")
-PUBLIC = PublicText(
-    (LABELLED,), (replace(LABELLED, input="dev"),), (replace(LABELLED, references=()),)
-)
+MakeReport = Callable[..., DeviceReport]
 
 
-def through_bytes(message: Message, shared: dict[str, Tensor]) -> Message:
-    schema = upload_schema(shared) if message.kind == "upload" else download_schema(shared)
-    return decode(encode(message), schema)
+@pytest.fixture
+def packed(shared: dict[str, Tensor], layout: Layout) -> Tensor:
+    return pack(shared, layout)
 
 
-def assert_same_tensors(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
-    assert left.keys() == right.keys()
-    assert all(torch.equal(left[name], right[name]) for name in left)
+@pytest.fixture
+def upload(run: str, packed: Tensor, layout: Layout, make_report: MakeReport) -> bytes:
+    """Of bank, in round 2."""
+    return write_upload(run, 2, "bank", packed, make_report(), layout)
 
 
-def test_a_welcome_arrives_as_it_was_sent() -> None:
-    sent = Welcome({"config.json": b'{"a": 1}', "model.safetensors": bytes(range(256))}, PUBLIC)
-    assert read_welcome(decode(encode(welcome_message(sent)), WELCOME)) == sent
+def upload_fields(run: str, layout: Layout, report: DeviceReport) -> dict[str, str]:
+    return {"run": run, "layout": layout.digest, "report": report.model_dump_json()}
 
 
-def test_a_welcome_may_bring_no_text_at_all() -> None:
-    sent = Welcome({"config.json": b""}, PublicText((), (), ()))
-    assert read_welcome(decode(encode(welcome_message(sent)), WELCOME)) == sent
+def test_a_welcome_arrives_as_it_was_sent(terms: Terms) -> None:
+    data = write_welcome(terms)
+    assert read_welcome(data) == terms
+    envelope = peek(data)
+    assert (envelope.kind, envelope.round_number, envelope.sender) == ("welcome", 0, "server")
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("change", "place"),
     [
-        "../../home/user/.ssh/authorized_keys",
-        "/etc/passwd",
-        "..\\config.json",
-        "sub/config.json",
-        "config.json/../../x",
-        "pytorch_model.bin",
-        "modeling_custom.py",
-        "",
-        ".",
-        "config.json\x00",
-        "CONFIG.JSON",
+        ({"run": "short"}, "'run'"),
+        ({"files": {"../../.ssh/authorized_keys": {"sha256": "a" * 64, "size": 1}}}, "'files"),
+        ({"files": {"pytorch_model.bin": {"sha256": "a" * 64, "size": 1}}}, "'files"),
+        ({"files": {"modeling_x.py": {"sha256": "a" * 64, "size": 1}}}, "'files"),
+        ({"files": {"config.json": {"sha256": "../x", "size": 1}}}, "'files.config.json.sha256'"),
+        ({"files": {"config.json": {"sha256": "a" * 64, "size": -1}}}, "'files.config.json.size'"),
+        ({"texts": {"secret": {"sha256": "a" * 64, "size": 1}}}, "'texts"),
+        ({"path": "/etc/passwd"}, "'path'"),
     ],
 )
-def test_a_file_that_no_dpm_has_is_refused(name: str) -> None:
-    files = {"config.json": b"{}", name: b"x"}
-    message = decode(encode(welcome_message(Welcome(files, PUBLIC))), WELCOME)
-    with pytest.raises(ConsortiumError, match="which no DPM has; known: chat"):
-        read_welcome(message)
-
-
-def test_a_tensor_that_is_neither_file_nor_text_is_refused() -> None:
-    message = welcome_message(Welcome({}, PUBLIC))
-    message.tensors["weights"] = torch.zeros(3)
-    with pytest.raises(ConsortiumError, match="brings 'weights', which no DPM has"):
-        read_welcome(message)
-
-
-def test_known_files_are_plain_names() -> None:
-    assert all("/" not in name and not name.startswith(".") for name in DPM_FILES)
-    assert not any(name.endswith((".py", ".bin", ".pt", ".pkl")) for name in DPM_FILES)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [None, b"no json", b"[[1]]", b'{"a": 1}', b"3", b"\xff", b"[" * 100_000],
-    ids=["absent", "no JSON", "short row", "object", "number", "no UTF-8", "too deep"],
-)
-def test_a_welcome_without_readable_text_is_refused(text: bytes | None) -> None:
-    message = welcome_message(Welcome({}, PUBLIC))
-    if text is None:
-        del message.tensors["text/dev"]
-    else:
-        message.tensors["text/dev"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-    with pytest.raises(ConsortiumError, match="lacks its public text, or has another form"):
-        read_welcome(message)
-
-
-def test_a_download_arrives_as_it_was_sent() -> None:
-    found = read_download(through_bytes(download_message(Download(4, SHARED)), SHARED))
-    assert_same_tensors(found.shared, SHARED)
-    assert found.round_number == 4
-
-
-def test_an_upload_arrives_as_it_was_sent() -> None:
-    sent = Upload(2, "bank", SHARED, 120, {"loss": 0.1 + 0.2, "left_kl": 1e-30})
-    found = read_upload(through_bytes(upload_message(sent), SHARED))
-    assert_same_tensors(found.shared, SHARED)
-    assert replace(found, shared={}) == replace(sent, shared={})
-
-
-@pytest.mark.parametrize(
-    "info",
-    [
-        {},
-        {"num_examples": "5"},
-        {"metrics": "{}"},
-        {"num_examples": "many", "metrics": "{}"},
-        {"num_examples": "0", "metrics": "{}"},
-        {"num_examples": "-3", "metrics": "{}"},
-        {"num_examples": "1e3", "metrics": "{}"},
-        {"num_examples": "5", "metrics": "[]"},
-        {"num_examples": "5", "metrics": "no json"},
-        {"num_examples": "5", "metrics": '{"loss": "low"}'},
-        {"num_examples": "5", "metrics": '{"loss": [1]}'},
-        {"num_examples": "5", "metrics": "[" * 100_000},
-    ],
-    ids=lambda info: json.dumps(info)[:50],
-)
-def test_an_upload_without_its_numbers_is_refused(info: dict[str, str]) -> None:
-    message = replace(upload_message(Upload(2, "bank", SHARED, 1)), info=info)
-    with pytest.raises(ConsortiumError, match="round 2: the upload of 'bank' lacks its number"):
-        read_upload(message)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"layers.0.lora_A": torch.zeros(3, 2)}, r"layers.0.lora_A as float32 .*, expected"),
-        ({"layers.0.lora_A": torch.zeros(2, 3, dtype=torch.float64)}, "as float64"),
-        ({"layers.0.lora_A": torch.full((2, 3), torch.nan)}, "not finite in 'layers.0.lora_A'"),
-        ({"layers.0.lora_B": torch.full((3, 2), -torch.inf)}, "not finite in 'layers.0.lora_B'"),
-        ({"domain": torch.zeros(1)}, "with the unknown 'domain'"),
-    ],
-)
-def test_an_upload_that_is_not_like_the_shared_part_is_refused(
-    change: dict[str, Tensor], reason: str
+def test_terms_of_another_form_are_refused(
+    terms: Terms, change: dict[str, Any], place: str
 ) -> None:
-    message = upload_message(Upload(2, "bank", {**SHARED, **change}, 5))
+    text = Terms.model_construct(**{**terms.model_dump(), **change}).model_dump_json(warnings=False)
+    if "path" in change:
+        text = text[:-1] + ', "path": "/etc/passwd"}'
+    data = encode(Message("welcome", 0, "server", {}, {"terms": text}))
+    with pytest.raises(ConsortiumError, match="the server's terms have another form") as refused:
+        read_welcome(data)
+    assert place in str(refused.value)
+
+
+def test_a_welcome_that_is_too_long_or_holds_more_is_refused(terms: Terms) -> None:
+    text = terms.model_dump_json()
+    for info in ({"terms": text, "more": "x"}, {}, {"more": text}):
+        with pytest.raises(ConsortiumError, match="with info"):
+            read_welcome(encode(Message("welcome", 0, "server", {}, info)))
+    more = encode(Message("welcome", 0, "server", {"w": torch.zeros(1)}, {"terms": text}))
+    with pytest.raises(ConsortiumError, match="with the unknown 'w'"):
+        read_welcome(more)
+    with pytest.raises(ConsortiumError, match=f"has at most {SMALL}"):
+        read_welcome(write_welcome(terms) + bytes(SMALL))
+
+
+@pytest.mark.parametrize("kind", ["download", "finish"])
+@pytest.mark.parametrize("score", [True, False])
+def test_an_order_arrives_as_it_was_sent(
+    kind: Asked, score: bool, run: str, packed: Tensor, layout: Layout
+) -> None:
+    found = read_order(write_order(Order(kind, run, 3, packed, score), layout), kind, run, layout)
+    assert torch.equal(found.packed, packed)
+    assert replace(found, packed=packed) == Order(kind, run, 3, packed, score)
+
+
+def test_an_order_holds_one_array_and_three_words(run: str, packed: Tensor, layout: Layout) -> None:
+    data = write_order(Order("download", run, 3, packed, False), layout)
+    assert len(data) < layout.packed_bytes + 400
+    assert data.endswith(packed.numpy().tobytes())
+
+
+@pytest.fixture
+def other_layout() -> Layout:
+    """Of as many bytes."""
+    return layout_of({"w": torch.zeros(3), "c": torch.tensor(0.0)}, "lossless")
+
+
+def test_an_order_of_another_run_kind_or_dpm_is_refused(
+    run: str, other_run: str, packed: Tensor, layout: Layout, other_layout: Layout
+) -> None:
+    data = write_order(Order("download", run, 3, packed, False), layout)
+    with pytest.raises(ConsortiumError, match="'server' sent a message of another run"):
+        read_order(data, "download", other_run, layout)
+    with pytest.raises(ConsortiumError, match="'download' where 'finish' was due"):
+        read_order(data, "finish", run, layout)
+    assert other_layout.packed_bytes == layout.packed_bytes
+    with pytest.raises(ConsortiumError, match="'server' has another DPM"):
+        read_order(data, "download", run, other_layout)
+
+
+def test_an_upload_arrives_as_it_was_sent(
+    upload: bytes, run: str, packed: Tensor, layout: Layout, make_report: MakeReport
+) -> None:
+    found = read_upload(upload, "bank", run, 2, layout)
+    assert torch.equal(found.packed, packed)
+    assert (found.round_number, found.device) == (2, "bank")
+    assert found.report == make_report()
+
+
+def test_an_upload_belongs_to_one_device_round_run_and_dpm(
+    upload: bytes, run: str, other_run: str, layout: Layout, other_layout: Layout
+) -> None:
+    with pytest.raises(ConsortiumError, match="'law' sent a message in the name of 'bank'"):
+        read_upload(upload, "law", run, 2, layout)
+    for number in (1, 3):
+        with pytest.raises(ConsortiumError, match=f"answered for round 2 in round {number}"):
+            read_upload(upload, "bank", run, number, layout)
+    with pytest.raises(ConsortiumError, match="'bank' sent a message of another run"):
+        read_upload(upload, "bank", other_run, 2, layout)
+    with pytest.raises(ConsortiumError, match="'bank' has another DPM"):
+        read_upload(upload, "bank", run, 2, other_layout)
+
+
+@pytest.mark.parametrize("key", ["run", "layout", "report"])
+def test_an_upload_without_one_of_its_words_is_refused(
+    key: str, run: str, packed: Tensor, layout: Layout, make_report: MakeReport
+) -> None:
+    info = upload_fields(run, layout, make_report())
+    del info[key]
+    data = encode(Message("upload", 2, "bank", {"shared": packed}, info))
+    with pytest.raises(ConsortiumError, match="sent a 'upload' with info"):
+        read_upload(data, "bank", run, 2, layout)
+
+
+def test_an_upload_with_one_word_more_is_refused(
+    run: str, packed: Tensor, layout: Layout, make_report: MakeReport
+) -> None:
+    info = upload_fields(run, layout, make_report()) | {"text": "pay"}
+    data = encode(Message("upload", 2, "bank", {"shared": packed}, info))
+    with pytest.raises(ConsortiumError, match="and 1 more instead of 'layout'"):
+        read_upload(data, "bank", run, 2, layout)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        ({}, "without 'shared'"),
+        ({"shared": torch.zeros(15, dtype=torch.uint8)}, r"uint8 \[15\], expected uint8 \[16\]"),
+        ({"shared": torch.zeros(17, dtype=torch.uint8)}, r"uint8 \[17\], expected uint8 \[16\]"),
+        ({"shared": torch.zeros(4)}, r"float32 \[4\], expected uint8 \[16\]"),
+        ({"shared": torch.zeros(2, 8, dtype=torch.uint8)}, r"uint8 \[2, 8\], expected"),
+        (
+            {"shared": torch.zeros(16, dtype=torch.uint8), "domain": torch.zeros(1)},
+            "with the unknown 'domain'",
+        ),
+    ],
+)
+def test_an_upload_of_other_tensors_is_refused(
+    tensors: dict[str, Tensor],
+    reason: str,
+    run: str,
+    layout: Layout,
+    make_report: MakeReport,
+) -> None:
+    info = upload_fields(run, layout, make_report())
+    data = encode(Message("upload", 2, "bank", tensors, info))
     with pytest.raises(ConsortiumError, match=reason):
-        through_bytes(message, SHARED)
+        read_upload(data, "bank", run, 2, layout)
 
 
-def test_an_upload_that_lacks_a_tensor_is_refused() -> None:
-    message = upload_message(Upload(2, "bank", {"layers.0.lora_A": torch.zeros(2, 3)}, 5))
-    with pytest.raises(ConsortiumError, match=r"without 'layers\.0\.lora_B'"):
-        through_bytes(message, SHARED)
+def test_an_upload_that_is_too_long_is_refused(upload: bytes, run: str, layout: Layout) -> None:
+    with pytest.raises(ConsortiumError, match=f"at most {layout.packed_bytes + SMALL}"):
+        read_upload(upload + bytes(SMALL), "bank", run, 2, layout)
 
 
-def test_an_upload_holds_the_shared_part_and_two_numbers_and_nothing_else() -> None:
-    message = upload_message(Upload(2, "bank", SHARED, 5, {"loss": 1.0}))
-    assert message.tensors.keys() == SHARED.keys()
-    assert message.info == {"num_examples": "5", "metrics": '{"loss": 1.0}'}
-    with pytest.raises(ConsortiumError, match="'text'"):
-        through_bytes(replace(message, info={**message.info, "text": "pay"}), SHARED)
+def test_an_upload_with_a_report_of_another_is_refused(
+    run: str, packed: Tensor, layout: Layout, make_report: MakeReport
+) -> None:
+    data = write_upload(run, 2, "bank", packed, make_report("law"), layout)
+    with pytest.raises(ConsortiumError, match="it speaks of 'law'"):
+        read_upload(data, "bank", run, 2, layout)
 
 
-def test_an_upload_is_no_download() -> None:
-    data = encode(upload_message(Upload(2, "bank", SHARED, 5)))
-    with pytest.raises(ConsortiumError, match="sent a message 'upload' where 'download' was due"):
-        decode(data, download_schema(SHARED))
+@pytest.mark.parametrize("kind", ["ready", "finished"])
+def test_an_answer_without_weights_arrives_as_it_was_sent(
+    kind: Told, run: str, make_report: MakeReport
+) -> None:
+    data = write_report(kind, run, 4, "bank", make_report())
+    assert read_told(data, kind, "bank", run, 4) == make_report()
+
+
+def test_an_answer_without_weights_belongs_to_one_kind_device_round_and_run(
+    run: str, other_run: str, make_report: MakeReport
+) -> None:
+    data = write_report("ready", run, 4, "bank", make_report())
+    with pytest.raises(ConsortiumError, match="'ready' where 'finished' was due"):
+        read_told(data, "finished", "bank", run, 4)
+    with pytest.raises(ConsortiumError, match="in the name of 'bank'"):
+        read_told(data, "ready", "law", run, 4)
+    with pytest.raises(ConsortiumError, match="answered for round 4 in round 0"):
+        read_told(data, "ready", "bank", run, 0)
+    with pytest.raises(ConsortiumError, match="'bank' answered for another run"):
+        read_told(data, "ready", "bank", other_run, 4)
+    with pytest.raises(ConsortiumError, match=f"has at most {SMALL}"):
+        read_told(data + bytes(SMALL), "ready", "bank", run, 4)
+    bare = encode(Message("ready", 4, "bank", {}, {"run": run}))
+    with pytest.raises(ConsortiumError, match="with info"):
+        read_told(bare, "ready", "bank", run, 4)
+
+
+@pytest.mark.parametrize("code", FailureCode)
+def test_a_failure_is_its_code_and_nothing_else(code: FailureCode) -> None:
+    data = write_failure(3, "bank", code)
+    assert read_failure(data, "bank", 3) == code
+    assert len(data) < 250
+    for device, number in (("law", 3), ("bank", 2)):
+        with pytest.raises(ConsortiumError):
+            read_failure(data, device, number)
+
+
+def test_another_answer_is_no_failure(upload: bytes) -> None:
+    assert read_failure(upload, "bank", 2) is None
+
+
+@pytest.mark.parametrize("info", [{"code": "tired"}, {}, {"code": "error", "text": "/home/me"}])
+def test_a_failure_for_no_known_reason_is_refused(info: dict[str, str]) -> None:
+    with pytest.raises(ConsortiumError):
+        read_failure(encode(Message("failure", 3, "bank", {}, info)), "bank", 3)
+
+
+@pytest.mark.parametrize("data", [b"", b"x", bytes(100), b"\xff" * 100])
+def test_what_is_no_message_is_refused_by_every_reader(
+    data: bytes, run: str, layout: Layout
+) -> None:
+    readers: list[Callable[[], object]] = [
+        lambda: read_welcome(data),
+        lambda: read_order(data, "download", run, layout),
+        lambda: read_upload(data, "bank", run, 1, layout),
+        lambda: read_told(data, "ready", "bank", run, 0),
+        lambda: read_failure(data, "bank", 1),
+    ]
+    for reader in readers:
+        with pytest.raises(ConsortiumError, match="bytes arrived that are no message"):
+            reader()

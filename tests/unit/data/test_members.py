@@ -275,3 +275,17 @@ def test_the_demo_fills_a_consortium():
     data = run_pool(PoolConfig(train=split("train"), dev=split("dev"), test=split("test")), "xyz")
     assert (len(data.server.train), len(data.transfer)) == (450, 1500)
     assert sum(len(member.train) for member in data.devices.values()) == 9000 - 1950
+
+
+def test_the_tests_of_devices_are_asked_but_do_not_leave_them(source):
+    data = run_members(source("s", 0, 20), {"x": MemberDataConfig(train=source("x", 100, 120))})
+    private = set(texts(data.devices["x"].test))
+    assert private
+    assert private < set(texts(data.server.test))
+    assert set(texts(data.server.test)) == private | set(texts(data.offered_test))
+    assert not private & set(texts(data.offered_test))
+
+
+def test_the_test_of_a_pool_may_be_offered(pool):
+    data = run_pool(pool)
+    assert data.offered_test == data.server.test
