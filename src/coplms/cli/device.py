@@ -28,12 +28,13 @@ def device(
     settings: Settings = None,
     data_root: DataRoot = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Read everything, connect once, and exit.")
+        bool,
+        typer.Option("--check", help="Load text and model, join the server once, and exit."),
     ] = False,
 ) -> None:
     """Take part in a server's runs with the model and text of FILE, until stopped.
 
-    Neither leaves this machine. Stays up while the server is away; SIGTERM or Ctrl-C ends it.
+    Model and text stay on this machine. Waits while the server is away; Ctrl-C or SIGTERM ends it.
     """
     from coplms.config.load import load_edge
 
@@ -46,10 +47,14 @@ def device(
 
     lines = DeviceLines()
     resident = Resident(join, edge, state or config.parent / "device-state", lines)
+    if check:
+        resident.check()
+        return
     with stop_on_sigterm(resident.stop.set):
         try:
             resident.connect()
-            if not check:
-                resident.serve()
+            resident.serve()
         except KeyboardInterrupt:
+            pass
+        finally:
             lines.say("stopped")

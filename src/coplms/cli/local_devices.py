@@ -1,7 +1,16 @@
-"""Devices of a consortium as processes of their own on the server's machine, to try it."""
+"""Devices of a consortium as processes of their own on the server's machine, to try it.
 
+    python -m coplms.cli.local_devices device --join ...
+
+is such a process: `coplms device`, which ends when the server does. The server holds the other end
+of its standard input and never writes: when the server is gone, however it died, that ends.
+"""
+
+import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,12 +40,12 @@ def start_devices(config: RunConfig, hub: Hub, folder: Path) -> Iterator[None]:
             bundle = home / "bundle.join"
             if not (home / "state" / "key").exists():
                 write_bundle(hub.invite(name), bundle)
-            command = [sys.executable, "-m", "coplms.cli.main", "device"]
+            command = [sys.executable, "-m", "coplms.cli.local_devices", "device"]
             command += ["--join", str(bundle), "--config", str(path)]
             command += ["--state", str(home / "state")]
             with (home / "device.log").open("ab") as log:
                 process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                    command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
                 )
             processes.append(process)
             print_line(f"device '{name}' runs as process {process.pid}; log in {home}/device.log")
@@ -54,3 +63,18 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def _follow_server() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    from coplms.cli.main import main
+
+    threading.Thread(target=_follow_server, daemon=True).start()
+    main()

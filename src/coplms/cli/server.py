@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
     from coplms.config.run import RunConfig
     from coplms.runtimes.flower.hub import Hub
+    from coplms.runtimes.network.entries import DeviceEntry
+    from coplms.runtimes.network.registry import Registry
+
+
+_PLAIN_WIDTH = 140
+"""Columns where the output goes to a file or another program."""
 
 
 def server(
@@ -34,7 +40,7 @@ def server(
         typer.Option(
             "--state",
             metavar="DIR",
-            help="Certificates, the list of devices, logs: what outlives runs.",
+            help="Certificates, the list of devices, logs: what outlives runs; not to be shared.",
             show_default="server-state beside CONFIG",
         ),
     ] = None,
@@ -45,7 +51,7 @@ def server(
         typer.Option(
             "--join-bundle",
             metavar="DEVICE",
-            help="Write DEVICE.join, which lets a device in, and exit.",
+            help="Write DEVICE.join, which lets the device in once, and exit.",
         ),
     ] = None,
     revoke: Annotated[
@@ -70,8 +76,8 @@ def server(
 ) -> None:
     """Tune the consortium of CONFIG with devices on other machines, or go on with a stopped run.
 
-    Each device runs `coplms device` with a join bundle from here. May run beside a running server:
-    --join-bundle, --revoke, --list.
+    Each device runs `coplms device` with a join bundle from here. The command ends with the run;
+    started again it goes on. --join-bundle, --revoke and --list work beside a running server.
     """
     from coplms.config.load import load_config
 
@@ -130,19 +136,29 @@ def _print_devices(hub: "Hub") -> None:
 
     from coplms.runtimes.network.keys import fingerprint
 
-    table = Table("Device", "Key", "Enrolled", "Until", "State")
+    table = Table("Device", "Key", "Enrolled (UTC)", "Until (UTC)", "State")
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _PLAIN_WIDTH)
     entries = hub.registry.devices()
     for name in sorted({*hub.devices, *entries}):
         entry = entries.get(name)
         if entry is None or entry.public_key is None:
             table.add_row(name, "", "", "", "invited" if entry and entry.issues else "not invited")
             continue
-        admitted = hub.registry.admits(entry.public_key)
         until = "" if entry.expires is None else f"{entry.expires:%Y-%m-%d %H:%M}"
         enrolled = "" if entry.enrolled is None else f"{entry.enrolled:%Y-%m-%d %H:%M}"
-        state = "let in" if isinstance(admitted, str) else str(admitted.reason)
+        state = _state(hub.registry, entry, entry.public_key)
         table.add_row(name, fingerprint(entry.public_key), enrolled, until, state)
-    Console(highlight=False).print(table)
+    console.print(table)
+
+
+def _state(registry: "Registry", entry: "DeviceEntry", public_key: str) -> str:
+    """Whether a device that has enrolled is let in, and whether it has a bundle left."""
+    admitted = registry.admits(public_key)
+    state = "let in" if isinstance(admitted, str) else str(admitted.reason)
+    has_bundle = any(issue.used_by is None for issue in entry.issues)
+    return f"{state}, invited anew" if has_bundle else state
 
 
 def run(config: "RunConfig", output: Path, state: Path, local_devices: int | None) -> None:
@@ -181,6 +197,10 @@ def run(config: "RunConfig", output: Path, state: Path, local_devices: int | Non
         network = Network(hub.link, wait, lambda notice: say(describe_notice(notice)))
         folder = Consortium(config).serve(output, network, progress, progress.zoo_logged)
     print_results(folder)
+    print_line(f"The run is complete: {folder}")
+    print_line(
+        "A device's tuned models are in its own state folder. Devices wait for the next run."
+    )
 
 
 def _sayer(console: "Console") -> Callable[[str], None]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from coplms.runtimes.flower.calls import EngineLost
@@ -28,7 +28,7 @@ class Waiting:
 
     Attributes:
         name: Its name.
-        node_id: What Flower calls it.
+        node_id: What Flower calls it; None until it is registered.
         questions: Ids of the messages, each the same message, that it may still answer.
         connected: Since when it was connected as it got the last of them. A device that has
             connected anew since then may have lost it.
@@ -38,7 +38,7 @@ class Waiting:
     """
 
     name: str
-    node_id: int
+    node_id: int | None = None
     questions: list[str] = field(default_factory=list)
     connected: str = ""
     sends: int = 0
@@ -58,7 +58,7 @@ class Exchange:
         self,
         superlink: SuperLink,
         message: bytes,
-        nodes: Mapping[str, int],
+        devices: Sequence[str],
         seconds: float,
         return_seconds: float,
         max_bytes: int,
@@ -67,7 +67,7 @@ class Exchange:
         self._superlink = superlink
         self._log: logging.Logger = superlink.log
         self._records = pack(message)
-        self._waiting = {name: Waiting(name, node_id) for name, node_id in nodes.items()}
+        self._waiting = {name: Waiting(name) for name in devices}
         self._deadline = time.monotonic() + seconds
         self._return_seconds = return_seconds
         self._max_bytes = max_bytes
@@ -95,8 +95,10 @@ class Exchange:
         try:
             run = self._current_run()
             online = run.online()
+            nodes = self._superlink.nodes
             for device in self._waiting.values():
-                self._serve(run, device, online.get(device.node_id))
+                device.node_id = nodes.get(device.name)
+                self._serve(run, device, online)
             yield from self._collect(run, online)
         except EngineLost as error:
             self._log.warning("exchange %s: the engine is lost: %s", self._group, error)
@@ -121,10 +123,11 @@ class Exchange:
             device.questions = []
             device.connected = ""
 
-    def _serve(self, run: Run, device: Waiting, connected: str | None) -> None:
+    def _serve(self, run: Run, device: Waiting, online: Mapping[int, str]) -> None:
         """Send a device the message if it has to get it now."""
         now = time.monotonic()
-        if connected is None:
+        connected = None if device.node_id is None else online.get(device.node_id)
+        if device.node_id is None or connected is None:
             device.missed_since = device.missed_since or now
             return
         if device.questions and connected == device.connected:

@@ -24,6 +24,8 @@ from coplms.runtimes.network.registry import Registry
 _LOG_BYTES = 10 * 2**20
 _LOG_FILES = 5
 _POLL_SECONDS = 0.5
+_LOGS = {"gate": "gate.log", "consortium": "server.log"}
+"""Whom the gate turned away; which answers of devices were refused, and why."""
 
 
 class Hub:
@@ -79,7 +81,9 @@ class Hub:
         tls = LoopbackTls(inner.ca, inner.certificate, inner.key)
         self.superlink = SuperLink(self.state / "superlink", tls)
         self.superlink.start()
-        self._log = _gate_log(self.state / "logs" / "gate.log")
+        self._logs = [
+            _open_log(f"coplms.{name}", self.state / "logs" / file) for name, file in _LOGS.items()
+        ]
         try:
             self._register_known()
             self.gate = Gate(
@@ -93,7 +97,7 @@ class Hub:
             self.gate.start()
         except BaseException:
             self.superlink.close()
-            self._end_log()
+            self._end_logs()
             raise
         self.link = FlowerLink(
             self.superlink,
@@ -107,7 +111,7 @@ class Hub:
     def __exit__(self, *_: object) -> None:
         self.gate.close()
         self.superlink.close()
-        self._end_log()
+        self._end_logs()
 
     def wait_for(
         self, devices: Sequence[str], seconds: float, watch: Callable[[frozenset[str]], None]
@@ -130,9 +134,11 @@ class Hub:
                 return present
             time.sleep(_POLL_SECONDS)
 
-    def _end_log(self) -> None:
-        logging.getLogger("coplms.gate").removeHandler(self._log)
-        self._log.close()
+    def _end_logs(self) -> None:
+        for logger, handler in self._logs:
+            logger.removeHandler(handler)
+            logger.propagate = True
+            handler.close()
 
     def _register_known(self) -> None:
         """Devices that enrolled in an earlier life of the server."""
@@ -162,13 +168,13 @@ def _certificates(state: Path, network: NetworkConfig) -> Certificates:
     return own_certificates(state / "certificates", (host,))
 
 
-def _gate_log(path: Path) -> logging.Handler:
-    """The gate's log, in a file that cannot grow without end."""
+def _open_log(name: str, path: Path) -> tuple[logging.Logger, logging.Handler]:
+    """A logger whose lines go to a file that cannot grow without end, and nowhere else."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("coplms.gate")
+    logger = logging.getLogger(name)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    return handler
+    return logger, handler

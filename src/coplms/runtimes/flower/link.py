@@ -6,7 +6,7 @@ from pathlib import Path
 from coplms.runtimes.flower.calls import EngineLost
 from coplms.runtimes.flower.exchange import Exchange
 from coplms.runtimes.flower.superlink import SuperLink
-from coplms.transport.link import DeviceFailure, FailureCode, Reply
+from coplms.transport.link import Reply
 
 
 class FlowerLink:
@@ -66,20 +66,16 @@ class FlowerLink:
     ) -> Iterator[Reply]:
         """See `Link`. A device that vanishes gets the message again when it is back.
 
-        A device that is not registered is absent.
+        So does one that is registered while it is waited for.
 
         Raises:
             RunError: If the SuperLink does not answer.
         """
-        known = self._superlink.nodes
-        for name in devices:
-            if name not in known:
-                yield Reply(name, DeviceFailure(name, FailureCode.ABSENT))
         self._num_exchanges += 1
         exchange = Exchange(
             self._superlink,
             message,
-            {name: known[name] for name in devices if name in known},
+            devices,
             seconds,
             self._return_seconds,
             max_bytes,
