@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from coplms.config.base import Section
+from coplms.config.edge import EdgeConfig
 from coplms.config.run import RunConfig
 
 TARGET = Path(__file__).with_name("configuration.md")
@@ -22,7 +23,8 @@ TARGET = Path(__file__).with_name("configuration.md")
 HEAD = """\
 # Configuration
 
-A run is described by one YAML file. `coplms init` writes one to start from,
+A run is described by one YAML file, [the whole file](#the-whole-file) below; a device on a machine
+of its own has a smaller one, [device.yaml](#deviceyaml). `coplms init` writes one to start from,
 `coplms train FILE --dry-run` checks it, and `--set method.rounds=2` or `--set devices.0.name=law`
 changes single keys from the command line. Unknown keys, wrong types and values out of range are
 errors that name file, line and key; absent keys take their defaults. Paths of data may hold
@@ -36,6 +38,7 @@ This file is written by `python docs/generate_configuration.py`; edit the docstr
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 TITLES = {
     "RunConfig": "The whole file",
+    "EdgeConfig": "device.yaml",
     "DpmConfig": "DPM",
     "CoPLMsConfig": "Method",
     "DstConfig": "DST",
@@ -47,18 +50,27 @@ LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 def render() -> str:
     """The whole file."""
-    places = dict(_sections(RunConfig, ""))
+    places = [*_sections(RunConfig, ""), *_sections(EdgeConfig, "")]
     parts = [HEAD]
-    for section in places:
-        paths = [path for found, path in _sections(RunConfig, "") if found is section]
-        parts.append(_section(section, paths))
+    for section in dict.fromkeys(section for section, _ in places):
+        paths = [
+            list(dict.fromkeys(path for found, path in _sections(root, "") if found is section))
+            for root in (RunConfig, EdgeConfig)
+        ]
+        parts.append(_section(section, *paths))
     return "\n".join(parts)
+
+
+def _fields(section: type[Section]) -> dict[str, FieldInfo]:
+    """A section's fields; its own come before those that it has in common with other sections."""
+    own = [name for name in section.__annotations__ if name in section.model_fields]
+    return {name: section.model_fields[name] for name in (*own, *section.model_fields)}
 
 
 def _sections(section: type[Section], path: str) -> Iterator[tuple[type[Section], str]]:
     """Every section below this one and where it stands, the outermost first."""
     yield section, path
-    for name, field in section.model_fields.items():
+    for name, field in _fields(section).items():
         here = f"{path}.{name}".removeprefix(".")
         for inner, suffix in _inner(field.annotation):
             yield from _sections(inner, here + suffix)
@@ -75,13 +87,23 @@ def _inner(annotation: Any) -> Iterator[tuple[type[Section], str]]:
             yield section, suffix + more
 
 
-def _section(section: type[Section], paths: list[str]) -> str:
+def _section(section: type[Section], paths: list[str], device_paths: list[str]) -> str:
+    """A section's heading and table.
+
+    Args:
+        section: Which.
+        paths: Where it stands in a run's file.
+        device_paths: Where it stands in a device's own file.
+    """
     title = _title(section)
-    where = ", ".join(f"`{path}`" for path in dict.fromkeys(paths) if path)
+    where = ", ".join(f"`{path}`" for path in paths if path)
+    there = ", ".join(f"`{path}`" for path in device_paths if path)
+    if there:
+        where = f"{where}; in [device.yaml](#deviceyaml) at {there}" if where else there
     lines = [f"## {title}", "", _text(section.__doc__ or "")]
     lines += ["", f"Stands at {where}."] if where else []
     lines += ["", "| Key | Value | Default | Meaning |", "|---|---|---|---|"]
-    lines += [_row(name, field) for name, field in section.model_fields.items()]
+    lines += [_row(name, field) for name, field in _fields(section).items()]
     return "\n".join(lines) + "\n"
 
 
