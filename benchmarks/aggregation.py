@@ -6,8 +6,9 @@
 No model is trained: invented devices answer a round of the server's courier with LoRA weights of
 `packing.py`'s models. Every row is a process of its own. *Taken* is what an upload costs as it
 comes in: checked, tried, written to disk and entered in the ledger, less what making it costs here;
-*averaged* is reading it again and adding it up. Memory is the most that the process held in the
-round, beyond what it held before: models of the server would come on top.
+*averaged* is reading it again and adding it up; both in CPU time, and together by the clock too,
+which waits for the disk and for other work on the machine. Memory is the most that the process held
+in the round, beyond what it held before: models of the server would come on top.
 """
 
 import argparse
@@ -97,7 +98,7 @@ class Devices:
         self.names = frozenset(names)
         self.layout = layout
         self.packed = packed
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
 
     def present(self) -> frozenset[str]:
         return self.names
@@ -110,7 +111,7 @@ class Devices:
     ) -> Iterator[Reply]:
         envelope = peek(message)
         for device in devices:
-            began = time.perf_counter()
+            began, cpu_began = time.perf_counter(), time.process_time()
             if envelope.kind == "welcome":
                 answer = write_report("ready", RUN, 0, device, REPORT)
             else:
@@ -119,6 +120,7 @@ class Devices:
             reply = Reply(device, answer)
             del answer
             self.seconds += time.perf_counter() - began
+            self.cpu_seconds += time.process_time() - cpu_began
             yield reply
             del reply
 
@@ -143,18 +145,19 @@ def measure(model: str, count: int, form: Any, options: argparse.Namespace) -> d
         post = Post(link, names, frozenset(), terms, rules, ledger, folder, lambda _: None)
         courier = Courier(post, layout, initial, Journal(folder / "checkpoints", 0, Silent()))
         courier.greet()
-        before, link.seconds = resident_bytes(), 0.0
-        began = time.perf_counter()
+        before, link.seconds, link.cpu_seconds = resident_bytes(), 0.0, 0.0
+        began, cpu_began = time.perf_counter(), time.process_time()
         uploads = courier.exchange(Download(1, values))
-        taken = time.perf_counter()
+        cpu_taken = time.process_time()
         weighted_mean(uploads)
-        averaged = time.perf_counter()
+        averaged, cpu_averaged = time.perf_counter(), time.process_time()
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "packed_bytes": layout.packed_bytes,
         "tensor_bytes": layout.tensor_bytes,
-        "taken_seconds": (taken - began - link.seconds) / count,
-        "averaged_seconds": (averaged - taken) / count,
+        "taken_cpu_seconds": (cpu_taken - cpu_began - link.cpu_seconds) / count,
+        "averaged_cpu_seconds": (cpu_averaged - cpu_taken) / count,
+        "seconds": (averaged - began - link.seconds) / count,
         "peak_bytes": peak - before,
     }
 
@@ -178,22 +181,23 @@ def as_table(result: dict[str, Any]) -> str:
         f"{machine['load_average']}, torch {machine['torch']}; seed {result['seed']}",
         " ".join(result["command"]),
         "",
-        "| Model | Form | MB sent | Uploads | Taken, ms | Averaged, ms | s per 100 MB of tensors "
-        "| Memory, MB | of tensors |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| Model | Form | MB sent | Uploads | Taken, CPU ms | Averaged, CPU ms "
+        "| CPU s per 100 MB of tensors | by the clock, ms | Memory, MB | of tensors |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     keys = dict.fromkeys((row["model"], row["form"], row["uploads"]) for row in result["rows"])
     for key in keys:
         rows = [row for row in result["rows"] if (row["model"], row["form"], row["uploads"]) == key]
         tensors = rows[0]["tensor_bytes"]
-        both = [row["taken_seconds"] + row["averaged_seconds"] for row in rows]
+        both = [row["taken_cpu_seconds"] + row["averaged_cpu_seconds"] for row in rows]
         peaks = [row["peak_bytes"] for row in rows]
         cells = (
             f"{rows[0]['packed_bytes'] / 1e6:.1f}",
             f"{key[2]:,}",
-            spread([1000 * row["taken_seconds"] for row in rows], 1),
-            spread([1000 * row["averaged_seconds"] for row in rows], 1),
+            spread([1000 * row["taken_cpu_seconds"] for row in rows], 1),
+            spread([1000 * row["averaged_cpu_seconds"] for row in rows], 1),
             spread([seconds / (tensors / 100e6) for seconds in both], 2),
+            spread([1000 * row["seconds"] for row in rows], 1),
             spread([peak / 1e6 for peak in peaks], 0),
             spread([peak / tensors for peak in peaks], 1),
         )

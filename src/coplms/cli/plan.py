@@ -118,8 +118,7 @@ def _round(config: RunConfig, number: int) -> Plan:
     names = [device.name for device in config.devices]
     for name in draw_devices(names, config.method.participation, config.seed, number):
         phases[_name(number, name, "dst")] = config.method.dst.steps
-        if saml.proxy_steps:
-            phases[_name(number, name, "proxy")] = saml.proxy_steps
+        phases[_name(number, name, "proxy")] = saml.proxy_steps
         phases[_name(number, name, "saml")] = saml.steps
         phases[_name(number, name, "send")] = 0
     phases[_name(number, _SERVER, "replies")] = 0

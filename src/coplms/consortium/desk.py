@@ -1,10 +1,12 @@
 """A device's side of a run, message by message: bytes in, bytes out."""
 
 import errno
+import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from coplms.config.terms import Terms
@@ -146,11 +148,18 @@ def code_of(error: Exception) -> FailureCode:
         return FailureCode.UNKNOWN
     if isinstance(error, ConsortiumError):
         return FailureCode.REFUSED
-    causes = (error, error.__cause__)
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    if any(isinstance(each, OSError) and each.errno in full for each in causes):
+    if any(_is_about_disk(each) for each in (error, error.__cause__)):
         return FailureCode.DISK
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return FailureCode.MEMORY  # PyTorch on the CPU has no class of its own for it
     return FailureCode.ERROR
+
+
+def _is_about_disk(error: BaseException | None) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    if isinstance(error, OSError):
+        return error.errno in full
+    return isinstance(error, SafetensorError) and os.strerror(errno.ENOSPC) in str(error)
 
 
 def check_finite(upload: Upload) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from coplms.consortium.messages import Returned, Upload, read_upload
+from coplms.errors import RunError
 from coplms.transport.feedback import receive
 from coplms.transport.packing import Layout
 
@@ -61,13 +62,23 @@ class Inbox:
         return (self._folder / _CLOSED).exists()
 
     def put(self, device: str, message: bytes) -> None:
-        """Keep a device's message, which has been checked; a second one replaces it."""
+        """Keep a device's message, which has been checked; a second one replaces it.
+
+        Raises:
+            RunError: If it cannot be written, such as on a full disk.
+        """
         temporary = self._folder / f"{device}.tmp"
-        with temporary.open("wb") as file:
-            file.write(message)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._folder / f"{device}.message")
+        try:
+            with temporary.open("wb") as file:
+                file.write(message)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._folder / f"{device}.message")
+        except OSError as error:
+            raise RunError(
+                f"{self._folder}: the answer of '{device}' could not be kept ({error}). Free some "
+                "disk space and start again: the answers that were kept are not asked for again."
+            ) from error
 
     def close(self) -> None:
         """End the collection: a restarted server asks nobody again."""

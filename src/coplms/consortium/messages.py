@@ -20,7 +20,7 @@ from torch import Tensor
 
 from coplms.config.terms import Terms
 from coplms.consortium.report import DeviceReport, read_report
-from coplms.errors import ConsortiumError
+from coplms.errors import ConsortiumError, UnknownRunError
 from coplms.transport.codec import Message, Schema, Shapes, decode, encode, peek
 from coplms.transport.link import FailureCode
 from coplms.transport.packing import Layout
@@ -222,7 +222,7 @@ def _check_sender(message: Message, device: str, round_number: int) -> None:
 def _check_origin(message: Message, run: str, layout: Layout) -> None:
     origin = f"round {message.round_number}: '{message.sender}'"
     if message.info["run"] != run:
-        raise ConsortiumError(f"{origin} sent a message of another run. It is dropped.")
+        raise UnknownRunError(f"{origin} sent a message of another run. It is dropped.")
     if message.info["layout"] != layout.digest:
         raise ConsortiumError(
             f"{origin} has another DPM: names, shapes or dtypes of its shared part differ. Build "

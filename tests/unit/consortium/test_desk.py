@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from coplms.config.terms import Terms
@@ -205,7 +206,7 @@ def test_a_message_of_another_run_is_refused_even_where_the_round_was_answered(
         office.answer(order(bench, 1))
     packed = pack(bench.initial, bench.layout)
     foreign = write_order(Order("download", other_run, 1, packed, False), bench.layout)
-    assert read_failure(office.answer(foreign), "bank", 1) is FailureCode.REFUSED
+    assert read_failure(office.answer(foreign), "bank", 1) is FailureCode.UNKNOWN
     assert bench.trained == ([1] if answered else [])
 
 
@@ -253,6 +254,9 @@ ERRORS = [
     (QuorumError(SECRET), FailureCode.REFUSED),
     (DataError(SECRET), FailureCode.ERROR),
     (RuntimeError(SECRET), FailureCode.ERROR),
+    (RuntimeError(f"can't allocate memory: {SECRET}"), FailureCode.MEMORY),
+    (caused(RunError(SECRET), SafetensorError("No space left on device")), FailureCode.DISK),
+    (SafetensorError(SECRET), FailureCode.ERROR),
     (KeyError(SECRET), FailureCode.ERROR),
     (AssertionError(SECRET), FailureCode.ERROR),
 ]
