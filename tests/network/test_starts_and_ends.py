@@ -78,7 +78,7 @@ def test_kill_9_of_a_server_ends_its_local_devices(site):
 
 
 def test_a_device_joins_late_leaves_and_comes_back(site):
-    here = site(devices=3, rounds=4, quorum=0.3, join_seconds=45, return_seconds=3)
+    here = site(devices=3, rounds=4, quorum=0.3, join_seconds=45, return_seconds=40)
     faults, home = hold(here, "bank", "start round-1/bank/saml")
     bank, court = here.device("bank", faults=faults), here.device("court")
     for name, device in (("bank", bank), ("court", court)):
