@@ -20,6 +20,8 @@ from tests.integration import flower_parts as parts
 
 NAMES = ["clinic", "court", "bank"]
 ABSENT = "mill"
+LONGEST = 13_000_000
+"""Bytes of a message that a device takes over a network."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,12 @@ class Linked:
 
     Attributes:
         server_folder: What the server has written; None in-process.
+        devices: Folders of the devices; None in-process.
     """
 
     link: Link
     server_folder: Path | None = None
+    devices: Path | None = None
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +60,20 @@ def flower(tmp_path_factory):
         superlink.register(parts.make_key(key), name)
         if name != ABSENT:
             device = FlowerDevice(
-                folder / name, superlink.address, tls.ca, key, name, parts.toy(name)
+                folder / name,
+                superlink.address,
+                tls.ca,
+                key,
+                name,
+                parts.toy(name),
+                lambda: LONGEST,
             )
             threads.append(threading.Thread(target=device.serve, args=[stop]))
             threads[-1].start()
     link = FlowerLink(superlink, return_seconds=10)
     try:
         parts.wait_for(lambda: link.present() == set(NAMES), 40, "all devices connected")
-        yield Linked(link, folder / "server")
+        yield Linked(link, folder / "server", folder)
     finally:
         stop.set()
         for thread in threads:
@@ -100,6 +110,13 @@ def test_bytes_arrive_equal(linked, size):
     message = os.urandom(size)
     for answer in exchange(linked, message).values():
         assert answer == message
+
+
+def test_a_message_that_is_too_long_for_a_device_is_refused_and_the_next_is_answered(flower):
+    assert exchange(flower, os.urandom(LONGEST + 100_000)) == dict.fromkeys(NAMES, "error")
+    log = (flower.devices / "bank" / "transport.log").read_text()
+    assert f"more than {LONGEST} bytes" in log
+    assert set(exchange(flower, b"afterwards").values()) == {b"afterwards"}
 
 
 def test_bytes_that_repeat_arrive_equal(linked):

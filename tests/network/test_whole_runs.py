@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from coplms.consortium.messages import SMALL
 from tests.network.sites import rows
 
 
@@ -41,6 +42,10 @@ def test_one_command_runs_a_server_and_three_devices_to_the_report(site, referen
     once = dict.fromkeys(here.ledger("up"), 1)
     assert here.ledger("up") == here.ledger("down") == once
     assert set(once) == {(number, name) for number in range(5) for name in here.names}
+    downloads = [row["bytes"] for row in rows(here.run / "ledger.jsonl") if row["round"] > 0]
+    limits = [int(f.read_text()) for f in here.homes.glob("*/state/runs/*/longest-message")]
+    assert len(limits) == 3
+    assert max(downloads) < min(limits) <= max(limits) < max(downloads) + SMALL
 
 
 @pytest.mark.slow

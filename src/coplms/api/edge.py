@@ -16,6 +16,7 @@ from coplms.config.edge import EdgeConfig, training_of
 from coplms.config.terms import Terms
 from coplms.consortium.desk import Desk
 from coplms.consortium.journal import Journal, Observer
+from coplms.consortium.messages import longest
 from coplms.consortium.record import RunRecord
 from coplms.data.example import Example
 from coplms.data.members import MemberData, load_device_data, without
@@ -24,6 +25,7 @@ from coplms.transport.link import Answer
 
 _TERMS = "terms.json"
 _CURRENT = "current-run"
+_LONGEST = "longest-message"
 
 
 class Edge:
@@ -64,6 +66,17 @@ class Edge:
     def answer(self) -> Answer:
         """The device's side of the link."""
         return self._desk.answer
+
+    def max_bytes(self) -> int | None:
+        """Longest message that fits the run which the device takes part in; None before any.
+
+        A device that has lost its folder has to read a round's message to say so.
+        """
+        try:
+            run = (self.folder / _CURRENT).read_text(encoding="ascii").strip()
+            return int((self.folder / "runs" / run / _LONGEST).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
 
     def _open(self, terms: Terms | None) -> DeviceInRun:
         """The device in the run of these terms, or in the one that it was last welcomed to."""
@@ -117,6 +130,7 @@ class Edge:
         record.forget_unfinished(journal.done)
         workshop = Workshop(self._cache / "classes")
         work = DeviceInRun(self.name, materials, assembler, workshop, journal)
+        record.write_text(_LONGEST, str(longest(work.layout)))
         record.write_text(_TERMS, terms.model_dump_json())
         RunRecord(self.folder).write_text(_CURRENT, terms.run)
         return work

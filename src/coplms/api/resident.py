@@ -129,7 +129,13 @@ class Resident:
             )
             address = self.bundle.invitation.address
             link = FlowerDevice(
-                self.state / "flower", address, ca, self._key.path, self.name, edge.answer
+                self.state / "flower",
+                address,
+                ca,
+                self._key.path,
+                self.name,
+                edge.answer,
+                edge.max_bytes,
             )
             link.serve(self.stop)
 

@@ -202,9 +202,14 @@ def read_failure(data: bytes, device: str, round_number: int) -> FailureCode | N
         ) from error
 
 
+def longest(layout: Layout) -> int:
+    """Bytes of the longest message of a run with this shared part."""
+    return layout.packed_bytes + SMALL
+
+
 def _packed_schema(kind: str, layout: Layout, info_keys: frozenset[str]) -> Schema:
     shapes: Shapes = {"shared": ("uint8", (layout.packed_bytes,))}
-    return Schema(kind, shapes, layout.packed_bytes + SMALL, info_keys)
+    return Schema(kind, shapes, longest(layout), info_keys)
 
 
 def _check_sender(message: Message, device: str, round_number: int) -> None:

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from coplms.errors import ConfigError
@@ -14,10 +15,11 @@ from coplms.runtimes.flower.engine import (
     TaskType,
     ec,
     load_ssh_private_key,
+    message_from_proto,
 )
 from coplms.runtimes.flower.logs import close_logger, file_logger
 from coplms.runtimes.flower.loopback import bypass_proxy
-from coplms.runtimes.flower.messages import Incomplete, Mailbox, Malformed, pack, unpack
+from coplms.runtimes.flower.messages import Incomplete, Mailbox, Malformed, identify, pack, unpack
 from coplms.runtimes.flower.supernode import SuperNode
 from coplms.runtimes.flower.task import Task
 from coplms.transport.link import Answer
@@ -41,7 +43,14 @@ class FlowerDevice:
     """
 
     def __init__(
-        self, state: Path, address: str, ca: Path, private_key: Path, name: str, answer: Answer
+        self,
+        state: Path,
+        address: str,
+        ca: Path,
+        private_key: Path,
+        name: str,
+        answer: Answer,
+        max_bytes: Callable[[], int | None] = lambda: None,
     ) -> None:
         """Takes what to connect with; connects nothing.
 
@@ -52,6 +61,7 @@ class FlowerDevice:
             private_key: The device's, ECDSA in OpenSSH's format.
             name: For the log; the server knows the device by its key.
             answer: From the server's message to the reply.
+            max_bytes: Asked before a message is fetched: the longest that is, if there is a limit.
 
         Raises:
             ConfigError: If there is no such key.
@@ -61,6 +71,7 @@ class FlowerDevice:
         state.chmod(0o700)
         self._name = name
         self._answer = answer
+        self._max_bytes = max_bytes
         self._log: logging.Logger = file_logger(state / "transport.log")
         self._node = SuperNode(state, address, ca, private_key, self._log)
         self._heard = 0.0
@@ -120,9 +131,9 @@ class FlowerDevice:
 
     def _exchange(self, task: Task, stop: threading.Event) -> None:
         mail = Mailbox(task.client, task.run_id, task.node_id)
-        question = mail.pull(_wait_for_tree(task), FETCH_SECONDS)
+        question, tree = _wait_for_message(task)
         self._log.info("message %s", question.metadata.message_id[:8])
-        reply = self._reply(question)
+        reply = self._reply(mail, question, tree)
         if task.lost.is_set():
             raise EngineLost("the SuperNode was started anew while the answer was made")
         sent = mail.push(Message(pack(reply), reply_to=question))
@@ -134,25 +145,32 @@ class FlowerDevice:
         self._sent = time.monotonic()
         self._log.info("message %s is answered", question.metadata.message_id[:8])
 
-    def _reply(self, question: Message) -> bytes | None:
+    def _reply(self, mail: Mailbox, question: Message, tree: ObjectTree) -> bytes | None:
         try:
-            content = unpack(question)
+            content = unpack(mail.pull(tree, FETCH_SECONDS, self._max_bytes()))
             return None if content is None else self._answer(content)
         except Malformed as error:
             self._log.error("message %s: %s", question.metadata.message_id[:8], error)
+        except (EngineLost, Incomplete):
+            raise
         except Exception:  # its text may be private: it stays here
             self._log.exception("message %s: the answer failed", question.metadata.message_id[:8])
         return None
 
 
-def _wait_for_tree(task: Task) -> ObjectTree:
-    """The parts of a task's message: the SuperNode makes the task first."""
+def _wait_for_message(task: Task) -> tuple[Message, ObjectTree]:
+    """A task's message without its content, and the ids of its parts.
+
+    The SuperNode makes the task first.
+    """
     deadline = time.monotonic() + FETCH_SECONDS
     while True:
         waiting = call(task.client.PullMessages, PullAppMessagesRequest())
         if waiting.message_object_trees:
-            tree: ObjectTree = waiting.message_object_trees[0]
-            return tree
+            head, tree = waiting.messages_list[0], waiting.message_object_trees[0]
+            question = message_from_proto(head)
+            identify(question, tree.object_id)
+            return question, tree
         if time.monotonic() > deadline:
             raise Incomplete("the SuperNode has no message for its task")
         time.sleep(0.1)
