@@ -10,13 +10,10 @@ from coplms.runtimes.flower.engine import (
     RegisterNodeRequest,
     StartRunRequest,
     StopRunRequest,
-    UnregisterNodeRequest,
     ec,
     load_ssh_public_key,
     public_key_to_bytes,
 )
-
-UNREGISTERED = "unregistered"
 
 
 class Control:
@@ -29,27 +26,14 @@ class Control:
         """The node id of a device's key, which is registered if it is not yet.
 
         Raises:
-            ConsortiumError: If the key was unregistered before.
+            ConsortiumError: If it is no such key.
         """
         pem = _pem(public_key, name)
         for node in call(self._client.ListNodes, ListNodesRequest()).nodes_info:
-            if node.public_key == pem and node.status == UNREGISTERED:
-                raise ConsortiumError(
-                    f"device '{name}': its key was removed from this server, which takes no key "
-                    "twice. Restart the server, or let the device make a new key."
-                )
             if node.public_key == pem:
                 return int(node.node_id)
         request = RegisterNodeRequest(public_key=pem, name=name)
         return int(call(self._client.RegisterNode, request).node_id)
-
-    def unregister(self, node_id: int) -> None:
-        """Refuse a device from now on; one that is not registered is none of our business."""
-        try:
-            call(self._client.UnregisterNode, UnregisterNodeRequest(node_id=node_id))
-        except EngineLost as error:
-            if error.status is None:
-                raise
 
     def start_run(self) -> int:
         """The id of a new run, whose task waits to be taken."""

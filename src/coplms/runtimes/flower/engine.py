@@ -30,7 +30,6 @@ try:
             RegisterNodeRequest,
             StartRunRequest,
             StopRunRequest,
-            UnregisterNodeRequest,
         )
         from flwr.proto.fab_pb2 import Fab
         from flwr.proto.fleet_pb2 import DeactivateNodeRequest
@@ -110,7 +109,6 @@ __all__ = [
     "SubStatus",
     "SuperExecAuthHttpInterceptor",
     "TaskType",
-    "UnregisterNodeRequest",
     "ec",
     "get_all_nested_objects",
     "get_object_tree",

@@ -123,7 +123,7 @@ class SuperLink:
             name: The device's name, which its replies will bear.
 
         Raises:
-            ConsortiumError: If it is not such a key, or was removed before.
+            ConsortiumError: If it is not such a key.
             RunError: If the SuperLink does not answer.
         """
         with self._nodes_lock:
@@ -134,20 +134,6 @@ class SuperLink:
                 raise self._failure(f"device '{name}' could not be registered: {error}") from error
             self._nodes = {**self._nodes, name: node_id}
             return node_id
-
-    def unregister(self, node_id: int) -> None:
-        """Refuse a device from now on.
-
-        Raises:
-            RunError: If the SuperLink does not answer.
-        """
-        with self._nodes_lock:
-            self._wait_until_healthy()
-            try:
-                self._control.unregister(node_id)
-            except EngineLost as error:
-                raise self._failure(f"node {node_id} could not be removed: {error}") from error
-            self._nodes = {name: known for name, known in self._nodes.items() if known != node_id}
 
     def run(self) -> Run:
         """The run to send messages in; a new one if the last is lost.
