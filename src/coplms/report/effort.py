@@ -30,6 +30,7 @@ def loss_section(history: RunHistory) -> Html:
     if not curves:
         return element("p", "No training step was recorded.", class_="note")
     kinds = _kinds(history)
+    trained = {curve.kind for found in curves.values() for curve in found}
     shown = list(curves.items())[:_MAX_LOSS_PLOTS]
     figures = [
         figure(member, loss_plot(f"loss-{place}", member, found, kinds))
@@ -43,7 +44,7 @@ def loss_section(history: RunHistory) -> Html:
     )
     return join(
         [
-            legend(kinds),
+            legend([kind for kind in kinds if kind in trained]),
             element("div", *figures, class_="plots"),
             element("p", hint, class_="hint"),
         ]
@@ -100,10 +101,14 @@ def _hidden(history: RunHistory) -> Html:
 
 
 def _kinds(history: RunHistory) -> list[str]:
-    """Every kind of phase; its place is its colour, in the sections on loss and on time alike."""
+    """Every kind of phase; its place is its colour, in the sections on loss and on time alike.
+
+    Those that train come first, so that the section on loss shows the first colours.
+    """
     finished = [found.kind for found in time_rows(history)]
     trained = [curve.kind for curves in loss_curves(history).values() for curve in curves]
-    return list(dict.fromkeys([*finished, *trained]))
+    first = [kind for kind in finished if kind in trained]
+    return list(dict.fromkeys([*first, *trained, *finished]))
 
 
 def _traffic_text(history: RunHistory, rows: Sequence[TrafficRow]) -> Html:

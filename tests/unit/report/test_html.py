@@ -162,3 +162,12 @@ def test_a_folder_that_is_no_run_gets_no_page(tmp_path: Path) -> None:
     with pytest.raises(RunError):
         write_report(absent)
     assert not absent.exists()
+
+
+def test_the_legend_of_losses_names_only_phases_that_train(sample: RunHistory) -> None:
+    page = render(sample)
+    start = page.index("<h2>Training loss</h2>")
+    section = page[start : page.index("<section>", start)]
+    assert ">saml</li>" in section
+    assert ">evaluate</li>" not in section
+    assert ">evaluate</li>" in page[page.index("<h2>Time</h2>") :]
