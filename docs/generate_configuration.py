@@ -40,7 +40,7 @@ TITLES = {
     "RunConfig": "The whole file",
     "EdgeConfig": "device.yaml",
     "DpmConfig": "DPM",
-    "CoPLMsConfig": "Method",
+    "MethodConfig": "Method",
     "DstConfig": "DST",
     "SamlConfig": "SAML",
     "IidPartition": "IID partition",

@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 
 from coplms.api.assemble import MINI, Assembler
+from coplms.api.baseline_run import BaselineRun
 from coplms.api.cache import default_cache
 from coplms.api.folder import check_folder, describe, open_folder
 from coplms.api.local_devices import LocalDevices
 from coplms.api.lock import hold
 from coplms.api.output import save_server
+from coplms.api.parties import SimulatedParties
 from coplms.api.post import Network, all_done, make_post, without_devices
 from coplms.api.recorder import DeviceRecorder, Recorder, Silent
 from coplms.api.refuse import check_before_training, refuse_remote
@@ -27,6 +29,7 @@ from coplms.consortium.post import Post
 from coplms.consortium.report import DeviceReport
 from coplms.data.members import load_data
 from coplms.runtimes.local import LocalLink
+from coplms.transport.ledger import Ledger
 
 __all__ = ["Consortium", "ZooProgress", "default_cache"]
 
@@ -134,6 +137,11 @@ class Consortium:
         assembler = Assembler(self.config, zoo)
         text = self._distill_text()
         builder = ServerBuilder(folder, classes, self.config, assembler, data, text, journal)
+        if self.config.method.name != "coplms":
+            ledger = Ledger(folder / "ledger.jsonl")
+            parties = SimulatedParties(builder, Workshop(classes), ledger)
+            BaselineRun(parties, journal).execute()
+            return
 
         def connect(server: Server) -> Post:
             if network is not None:

@@ -29,14 +29,14 @@ def model_folder(run: Path, member: str, name: str) -> Path:
 
 def save_server(run: Path, server: Server, config: RunConfig) -> None:
     """Write what the server keeps, under `adapters/server/` and `models/server/`."""
-    _save_own(run, SERVER, "llm", server.llm, config.tuning_of(config.llm))
+    save_model(run, SERVER, "llm", server.llm, config.tuning_of(config.llm))
     _save_shared(run, SERVER, server.dpm, config.tuning_of(config.dpm))
 
 
 def save_device(run: Path, device: Device, config: TrainingConfig, slm: ModelConfig) -> None:
     """Write what a device keeps, under `adapters/NAME/` and `models/NAME/`."""
     name = device.name
-    _save_own(run, name, "slm", device.slm, config.tuning_of(slm))
+    save_model(run, name, "slm", device.slm, config.tuning_of(slm))
     base = device.dpm.model.path
     _save_shared(run, name, device.dpm, config.tuning_of(config.dpm))
     _save_adapter(adapter_folder(run, name, PROXY_DOMAIN), device.dpm, DOMAIN)
@@ -51,9 +51,11 @@ def save_whole(target: Path, network: PreTrainedModel, tokenizer: PreTrainedToke
     _replace(temporary, target)
 
 
-def _save_own(run: Path, member: str, name: str, learner: Learner, tuning: TuningConfig) -> None:
+def save_model(run: Path, member: str, name: str, learner: Learner, tuning: TuningConfig) -> None:
+    """Write what of a member's only model was tuned: an adapter, or all of it."""
     if tuning.kind == "lora":
-        _save_adapter(adapter_folder(run, member, name), learner, OWN)
+        adapter = OWN if OWN in learner.parts else SHARED
+        _save_adapter(adapter_folder(run, member, name), learner, adapter)
     else:
         _save_without_adapters(model_folder(run, member, name), learner)
 

@@ -52,8 +52,7 @@ class ServerBuilder:
         config = self.config
         steps = config.method.server_steps
         llm = self.assembler.own(config.llm, "llm", steps, f"{SERVER}/llm")
-        self._make_proxy(llm)
-        dpm = self.assembler.proxy(self.folder / "dpm", SERVER)
+        dpm = self.assembler.proxy(self.proxy_folder(llm), SERVER)
         data = self.data.server
         public = PublicText(data.train, data.dev, self.data.offered_test, self.data.transfer)
         pairing = pair_learners(dpm, llm, self.cache)
@@ -65,8 +64,8 @@ class ServerBuilder:
             for part in learner.parts.values():
                 self.journal.restore(part)
 
-    def _make_proxy(self, llm: Learner) -> None:
-        """Write the distilled DPM's folder, unless an earlier start has."""
+    def proxy_folder(self, llm: Learner) -> Path:
+        """The distilled DPM's folder, which is written unless an earlier start has."""
         final = self.folder / "dpm"
 
         def work(phase: Phase) -> Result:
@@ -81,6 +80,7 @@ class ServerBuilder:
             return dict(metrics)
 
         self.journal.phase(Label(0, SERVER, "distill"), work)
+        return final
 
     def _raw_proxy(self, llm: LanguageModel) -> LanguageModel:
         """The DPM before distillation, where it will run."""

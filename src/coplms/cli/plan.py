@@ -14,6 +14,8 @@ Plan = dict[str, int]
 def plan(config: RunConfig) -> Plan:
     """The phases of a run in their order, as `docs/architecture.md` names them."""
     method = config.method
+    if method.name != "coplms":
+        return _baseline(config)
     last = method.rounds + 1
     phases: Plan = _alone(config, _SERVER, method.server_steps)
     phases[_name(0, _SERVER, "distill")] = method.distill.steps
@@ -104,6 +106,35 @@ class Remaining:
         if key not in self._kinds:
             self._kinds[key] = _Kind(is_scoring=_is_scoring(name))
         return self._kinds[key]
+
+
+def _baseline(config: RunConfig) -> Plan:
+    """The phases that train, and those that score; a baseline's few others take no time."""
+    method, names = config.method, [device.name for device in config.devices]
+    scored = {_SERVER: ("llm",)} | {name: ("slm",) for name in names if name in config.scored}
+    phases: Plan = {}
+    for number in range(method.rounds + 1):
+        if number:
+            phases |= _baseline_round(config, number, names)
+        when = "before" if not number else f"round-{number}"
+        when = "after" if number == method.rounds else when
+        for name, models in scored.items():
+            phases |= _scores(name, number, when, *models)
+    return phases
+
+
+def _baseline_round(config: RunConfig, number: int, names: list[str]) -> Plan:
+    method = config.method
+    taught = method.name in ("fedmkt", "llm2slm")
+    local = method.fedmkt.local_share if taught else 1.0
+    steps, server_steps = (s // method.rounds for s in (method.device_steps, method.server_steps))
+    drawn = draw_devices(names, method.participation, config.seed, number)
+    phases = {_name(number, name, "tune"): round(local * steps) for name in drawn}
+    kind = {"fedmkt": "learn", "fedcollm": "mutual"}.get(method.name, "tune")
+    phases[_name(number, _SERVER, kind)] = server_steps
+    if taught:
+        phases |= {_name(number, name, "learn"): round((1 - local) * steps) for name in drawn}
+    return phases
 
 
 def _alone(config: RunConfig, member: str, steps: int) -> Plan:

@@ -28,6 +28,13 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help="The run's seed.", show_default="the configuration's")
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="How models are tuned: coplms, or a baseline (docs/baselines.md).",
+            show_default="the configuration's",
+        ),
+    ] = None,
     data_root: DataRoot = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and train nothing.")
@@ -41,8 +48,9 @@ def train(
 
     use_data_root(data_root)
     overrides = [*(settings or ()), *([] if seed is None else [f"seed={seed}"])]
+    overrides += [] if method is None else [f"method.name={method}"]
     loaded = load_config(config, overrides)
-    folder = output or Path("runs") / config.stem
+    folder = output or Path("runs") / (config.stem if method is None else f"{config.stem}-{method}")
     if dry_run:
         check(loaded, folder)
     else:

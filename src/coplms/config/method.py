@@ -97,10 +97,41 @@ class TransferConfig(Section):
     learner on dev data."""
 
 
-class CoPLMsConfig(Section):
-    """Co-PLMs (arXiv:2511.11678)."""
+class FedMktConfig(Section):
+    """What FedMKT and LLM2SLM need beside steps (arXiv:2406.02224)."""
 
-    name: Literal["coplms"] = "coplms"
+    top_tokens: int = Field(128, ge=1)
+    """K: a teacher's most probable tokens that are sent for each token of the public text."""
+    temperature: float = Field(1.0, gt=0)
+    """The teacher's logits are divided by it."""
+    weight: float = Field(0.9, ge=0, le=1)
+    """lambda: weight of cross-entropy on public text; the rest is the teacher's."""
+    local_share: float = Field(0.5, ge=0, le=1)
+    """Part of an SLM's steps that it takes on the device's own text; the rest on public text."""
+
+
+class FedCollmConfig(Section):
+    """What FedCoLLM needs beside steps (arXiv:2411.11707)."""
+
+    weight: float = Field(1.0, ge=0)
+    """lambda: weight of the divergence, added to cross-entropy."""
+    temperature: float = Field(1.0, gt=0)
+
+
+MethodName = Literal[
+    "coplms", "standalone", "fedlora", "llm2slm", "fedcollm", "fedmkt", "centralised"
+]
+"""Ours first; the others are what it is compared with (docs/baselines.md)."""
+
+
+class MethodConfig(Section):
+    """How models are tuned: Co-PLMs (arXiv:2511.11678), or a baseline with as many steps.
+
+    A baseline takes rounds, `device_steps` and `server_steps` from here too, so that a change of
+    `name` alone changes the method and nothing else.
+    """
+
+    name: MethodName = "coplms"
     rounds: int = Field(3, ge=1)
     participation: float = Field(1.0, gt=0, le=1)
     """Part of the devices that is drawn to take part in a round; at least one is."""
@@ -108,6 +139,8 @@ class CoPLMsConfig(Section):
     dst: DstConfig = DstConfig()
     saml: SamlConfig = SamlConfig()
     transfer: TransferConfig = TransferConfig()
+    fedmkt: FedMktConfig = FedMktConfig()
+    fedcollm: FedCollmConfig = FedCollmConfig()
 
     @property
     def device_steps(self) -> int:

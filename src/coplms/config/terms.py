@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from coplms.config.base import Section
-from coplms.config.method import CoPLMsConfig, OptimizerConfig
+from coplms.config.method import MethodConfig, OptimizerConfig
 from coplms.config.model import DpmConfig, TuningConfig
 from coplms.config.run import RunConfig
 from coplms.config.training import EvaluationConfig
@@ -46,7 +46,7 @@ class Terms(Section):
     dpm: DpmConfig
     tuning: TuningConfig
     optimizer: OptimizerConfig
-    method: CoPLMsConfig
+    method: MethodConfig
     transport: TransportConfig
     evaluation: EvaluationConfig
     dtype: Literal["float32", "bfloat16"]

@@ -7,7 +7,7 @@ from pydantic import Field
 from coplms.config.base import Section
 from coplms.config.compute import DEVICE_PATTERN, ComputeConfig
 from coplms.config.data import DataConfig
-from coplms.config.method import CoPLMsConfig, OptimizerConfig
+from coplms.config.method import MethodConfig, OptimizerConfig
 from coplms.config.model import DpmConfig, ModelConfig, TuningConfig, ZooConfig
 from coplms.config.transport import TransportConfig
 
@@ -32,7 +32,7 @@ class TrainingConfig(Section):
     tuning: TuningConfig = TuningConfig()
     """What is trained, unless a model says otherwise."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    method: CoPLMsConfig = CoPLMsConfig()
+    method: MethodConfig = MethodConfig()
     transport: TransportConfig = TransportConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     zoo: ZooConfig | None = None

@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from coplms.config.method import CoPLMsConfig, OptimizerConfig
+from coplms.config.method import MethodConfig, OptimizerConfig
 from coplms.consortium.aggregate import weighted_mean
 from coplms.consortium.inbox import Uploads
 from coplms.consortium.journal import Journal, Label
@@ -46,7 +46,7 @@ class CoPLMs:
         max_new_tokens: Longest answer to an input of the transfer set.
     """
 
-    config: CoPLMsConfig
+    config: MethodConfig
     optimizer: OptimizerConfig
     max_new_tokens: int
 

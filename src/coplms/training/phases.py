@@ -8,6 +8,7 @@ from itertools import chain
 import torch
 
 from coplms.config.method import DistillConfig, OptimizerConfig
+from coplms.data.example import Example
 from coplms.losses.mutual import Exchange
 from coplms.training.distill import distill_step
 from coplms.training.learner import Learner
@@ -19,6 +20,7 @@ from coplms.training.part import Part
 from coplms.training.pools import Pool, draw
 from coplms.training.saml import mutual_step
 from coplms.training.sft import sft_step
+from coplms.training.soft_targets import Lesson, lesson_step
 
 Steps = Iterator[list[Callable[[], StepLoss]]]
 
@@ -51,6 +53,42 @@ def tune(
             rows = sum(len(example.answer) for piece in step for example in piece)
             yield [
                 in_step_mode([learner], partial(sft_step, learner, piece, rows)) for piece in step
+            ]
+
+    with training([part], list(learner.parts.values())), training_mode([learner], [learner]):
+        return optimize([part], batches(), steps, phase.log)
+
+
+def learn_lessons(
+    learner: Learner,
+    part: Part,
+    text: Sequence[Example],
+    lessons: Sequence[Lesson],
+    weight: float,
+    steps: int,
+    optimizer: OptimizerConfig,
+    phase: Phase,
+) -> dict[str, float]:
+    """Train one part on a text and on what a teacher said of it.
+
+    Args:
+        learner: The model.
+        part: What of it is trained.
+        text: At least one example.
+        lessons: Of each example of the text, in its order.
+        weight: Of cross-entropy; the rest is the teacher's.
+        steps: Optimiser steps.
+        optimizer: Batch and accumulation.
+        phase: Seed and log.
+    """
+    pools = [Pool(text, optimizer.batch_size)]
+
+    def batches() -> Steps:
+        for step in draw(lambda _: lessons, pools, steps, phase.seed, optimizer.accumulation):
+            rows = sum(len(lesson.example.answer) for piece in step for lesson in piece)
+            yield [
+                in_step_mode([learner], partial(lesson_step, learner, piece, weight, rows))
+                for piece in step
             ]
 
     with training([part], list(learner.parts.values())), training_mode([learner], [learner]):

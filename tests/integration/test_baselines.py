@@ -1,0 +1,244 @@
+"""Whole runs of the baselines, on a tiny consortium: who learns from what, and what travels."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from coplms.api.consortium import Consortium
+from coplms.api.parties import SimulatedParties
+from coplms.config.load import load_config
+from coplms.errors import ConfigError
+from tests.integration.test_run import Quiet, write_config
+
+METHODS = ("standalone", "centralised", "fedlora", "llm2slm", "fedcollm", "fedmkt")
+DEVICES = ("bank", "travel")
+
+
+class Found:
+    """A run's folder, and the tensors of every message."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.messages: dict[tuple[int, str, str], dict[str, torch.Tensor]] = {}
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        path = self.folder / f"{name}.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def states(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Part -> its newest checkpoint."""
+        files = sorted((self.folder / "checkpoints").glob("*/*.safetensors"))
+        return {path.stem.replace("--", "/"): load_file(path) for path in files}
+
+    def steps(self) -> dict[str, int]:
+        return {
+            name: int(state["steps_taken"])
+            for name, state in self.states().items()
+            if "steps_taken" in state
+        }
+
+
+Train = Callable[..., Found]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Train:
+    known: dict[str, Found] = {}
+
+    def run(method: str, *settings: str, alike: bool = False) -> Found:
+        key = json.dumps([method, settings, alike])
+        if key not in known:
+            folder = tmp_path_factory.mktemp(method)
+            known[key] = listen(write(folder, alike), folder / "run", cache, method, *settings)
+        return known[key]
+
+    return run
+
+
+def write(folder: Path, alike: bool) -> Path:
+    path = write_config(folder)
+    if alike:
+        config = yaml.safe_load(path.read_text())
+        config["devices"][1]["slm"] = config["devices"][0]["slm"]
+        path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def listen(
+    path: Path,
+    run: Path,
+    cache: Path,
+    method: str,
+    *settings: str,
+    observer: Quiet | None = None,
+) -> Found:
+    found = Found(run)
+    carry = SimulatedParties.carry
+
+    def tapped(
+        parties: SimulatedParties, number: int, device: str, way: Any, tensors: Mapping[str, Any]
+    ) -> dict[str, torch.Tensor]:
+        arrived = carry(parties, number, device, way, tensors)
+        found.messages[number, device, way] = {k: v.clone() for k, v in arrived.items()}
+        return arrived
+
+    config = load_config(path, (f"method.name={method}", *settings))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SimulatedParties, "carry", tapped)
+        Consortium(config, cache).train(run, observer)
+    return found
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_model_takes_as_many_steps_as_with_co_plms(train: Train, method: str) -> None:
+    model = "dpm-shared" if method == "fedcollm" else "slm"
+    wanted = {"server/llm": 2 * 2 + 2, f"bank/{model}": 2 * 3 + 3, f"travel/{model}": 2 * 3 + 3}
+    if method == "fedcollm":
+        wanted["server/dpm-shared"] = 2 * 2 + 2
+    assert train(method).steps() == wanted
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_model_is_scored_before_after_and_between(train: Train, method: str) -> None:
+    rows = train(method).rows("evaluation")
+    counts = Counter((row["when"], row["member"], row["model"]) for row in rows)
+    models = [("server", "llm"), ("bank", "slm"), ("travel", "slm")]
+    whens = ("before", "round-1", "after")
+    scopes = {"server": 1, "bank": 2, "travel": 2}
+    assert counts == {(when, *model): scopes[model[0]] for when in whens for model in models}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_tuned_models_are_folders_of_their_own(train: Train, method: str) -> None:
+    folder = train(method).folder / "models"
+    found = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("config.json")}
+    assert found == {"server/llm", "bank/slm", "travel/slm"}
+
+
+@pytest.mark.parametrize("method", ["standalone", "centralised"])
+def test_without_exchange_nothing_travels(train: Train, method: str) -> None:
+    assert train(method).rows("ledger") == []
+
+
+@pytest.mark.parametrize(("method", "learns"), [("standalone", False), ("centralised", True)])
+def test_only_centralised_a_device_learns_from_anothers_text(
+    tmp_path: Path, cache: Path, method: str, learns: bool
+) -> None:
+    states = []
+    for name in ("as it is", "changed"):
+        path = write_config(tmp_path / name, token_in="travel")
+        if name == "changed":
+            text = tmp_path / name / "travel.jsonl"
+            text.write_text(text.read_text().replace(" now", " soon"))
+        states.append(listen(path, tmp_path / name / "run", cache, method).states()["bank/slm"])
+    one, other = states
+    assert all(torch.equal(one[name], other[name]) for name in one) != learns
+
+
+def test_models_that_differ_are_not_averaged(train: Train) -> None:
+    assert train("fedlora").messages == {}
+
+
+def test_equal_models_get_the_mean_weighted_by_examples(train: Train) -> None:
+    run = train("fedlora", alike=True)
+    assert sorted(run.messages) == sorted(
+        (number, name, way) for number in (1, 2) for name in DEVICES for way in ("up", "down")
+    )
+    for number in (1, 2):
+        check_mean(run, number)
+        bank, travel = (run.messages[number, name, "down"] for name in DEVICES)
+        assert all(torch.equal(bank[name], travel[name]) for name in bank)
+    states = run.states()
+    for device in DEVICES:
+        final = states[f"{device}/slm"]
+        for name, value in run.messages[2, device, "down"].items():
+            assert torch.equal(final[f"value/{name}"], value)
+
+
+def check_mean(run: Found, number: int) -> None:
+    """The average of a round, by hand; in FedCoLLM the server trains it before it is sent."""
+    sizes = {
+        name: entry["train"]
+        for name, entry in json.loads((run.folder / "data.json").read_text())["devices"].items()
+    }
+    ups = {name: run.messages[number, name, "up"] for name in sizes}
+    total = sum(sizes.values())
+    for name, value in run.messages[number, "bank", "down"].items():
+        mean = sum(sizes[each] * ups[each][name].double() for each in sizes) / total
+        assert torch.allclose(value.double(), mean, atol=1e-6)
+
+
+def test_in_fedcollm_devices_send_the_proxy_and_get_its_mean_as_the_server_trained_it(
+    train: Train,
+) -> None:
+    taught = train("fedcollm")
+    untaught = train("fedcollm", "method.saml.server_steps=0", "method.transfer.server_steps=0")
+    assert sorted(taught.messages) == sorted(untaught.messages)
+    check_mean(untaught, 1)
+    with pytest.raises(AssertionError):
+        check_mean(taught, 1)
+    first = taught.messages[1, "bank", "up"]
+    assert {n: v.shape for n, v in first.items()} == {
+        n: v.shape for n, v in untaught.messages[1, "bank", "down"].items()
+    }
+
+
+def test_in_fedmkt_numbers_on_public_text_travel_and_no_weights(train: Train) -> None:
+    run = train("fedmkt", "method.fedmkt.top_tokens=7")
+    assert sorted(run.messages) == sorted(
+        (number, name, way) for number in (1, 2) for name in DEVICES for way in ("up", "down")
+    )
+    num_public = json.loads((run.folder / "data.json").read_text())["server"]["train"]
+    for message in run.messages.values():
+        assert message.keys() == {"logits", "ids", "nats"}
+        assert message["logits"].shape == message["ids"].shape
+        assert message["logits"].shape[1] == 7
+        assert message["nats"].shape == (num_public,)
+    for entry in run.rows("ledger"):
+        message = run.messages[entry["round"], entry["device"], entry["direction"]]
+        tokens = len(message["logits"])
+        assert entry["tensor_bytes"] == tokens * 7 * (4 + 4) + num_public * 4
+        assert entry["tensor_bytes"] < entry["bytes"] < entry["tensor_bytes"] + 1000
+
+
+def test_in_llm2slm_nothing_flows_back(train: Train) -> None:
+    assert {way for _, _, way in train("llm2slm").messages} == {"down"}
+
+
+@pytest.mark.parametrize("method", ["fedmkt", "fedcollm", "fedlora"])
+@pytest.mark.parametrize("phase", ["round-1/travel/tune", "round-2/server", "round-2/travel"])
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
+    train: Train, tmp_path: Path, cache: Path, method: str, phase: str
+) -> None:
+    class Stop(Quiet):
+        def phase_started(self, name: str) -> None:
+            if name.startswith(phase):
+                raise KeyboardInterrupt
+
+    whole = train(method, alike=True)
+    path = write(tmp_path, alike=True)
+    with pytest.raises(KeyboardInterrupt):
+        listen(path, tmp_path / "run", cache, method, observer=Stop())
+    again = listen(path, tmp_path / "run", cache, method)
+    assert again.rows("ledger") == whole.rows("ledger")
+    wanted, found = whole.states(), again.states()
+    assert wanted.keys() == found.keys()
+    for part, state in wanted.items():
+        assert all(torch.equal(found[part][name], value) for name, value in state.items()), part
+
+
+def test_a_method_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"method\.name"):
+        load_config(write_config(tmp_path), ("method.name=fedprox",))
