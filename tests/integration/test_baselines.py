@@ -94,7 +94,8 @@ def listen(
         found.messages[number, device, way] = {k: v.clone() for k, v in arrived.items()}
         return arrived
 
-    config = load_config(path, (f"method.name={method}", *settings))
+    settings = (f"method.name={method}", "evaluation.each_round=true", *settings)
+    config = load_config(path, settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SimulatedParties, "carry", tapped)
         Consortium(config, cache).train(run, observer)

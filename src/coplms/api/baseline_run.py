@@ -54,7 +54,7 @@ class BaselineRun:
         self._score_all("before", 0)
         for number in range(1, settings.rounds + 1):
             method.round(number, self.parties, self.journal)
-            if number < settings.rounds:
+            if self.config.evaluation.each_round and number < settings.rounds:
                 self._score_all(f"round-{number}", number)
         self._score_all("after", settings.rounds)
         self._save()

@@ -79,6 +79,9 @@ class Run:
     def _after_round(self, round_number: int, server: Server) -> None:
         label = Label(round_number, SERVER, "evaluate-dpm")
         self._score(label, server.dpm.model, f"round-{round_number}", "dpm")
+        if self.builder.config.evaluation.each_round:
+            label = Label(round_number, SERVER, "evaluate-llm")
+            self._score(label, server.llm.model, f"round-{round_number}", "llm")
 
     def _score(self, label: Label, model: LanguageModel, when: str, kind: str) -> None:
         about = {"when": when, "member": SERVER, "model": kind}

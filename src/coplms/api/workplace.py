@@ -93,7 +93,11 @@ class DeviceInRun:
 
     def round(self, download: Download) -> Upload:
         """DST and SAML; done once, then remembered."""
-        return self._method.device_round(self._device, download, self.journal)
+        upload = self._method.device_round(self._device, download, self.journal)
+        if self._assembler.config.evaluation.each_round:
+            number = download.round_number
+            self._score(Label(number, self.name, "evaluate-slm"), f"round-{number}", "slm")
+        return upload
 
     def send(self, upload: Upload, reference: Mapping[str, Tensor]) -> Tensor:
         """The upload, packed; done once, then remembered."""

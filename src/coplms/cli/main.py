@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from coplms.cli import models
+from coplms.cli.compare import compare
 from coplms.cli.console import print_error
 from coplms.cli.demo import demo
 from coplms.cli.device import device
@@ -74,7 +75,7 @@ def init(
     write(folder)
 
 
-for command in (train, demo, server, device, evaluate, score, generate, report, export):
+for command in (train, compare, demo, server, device, evaluate, score, generate, report, export):
     app.command()(command)
 app.add_typer(models.app, name="models")
 

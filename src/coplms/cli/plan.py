@@ -116,6 +116,8 @@ def _baseline(config: RunConfig) -> Plan:
     for number in range(method.rounds + 1):
         if number:
             phases |= _baseline_round(config, number, names)
+        if 0 < number < method.rounds and not config.evaluation.each_round:
+            continue
         when = "before" if not number else f"round-{number}"
         when = "after" if number == method.rounds else when
         for name, models in scored.items():
@@ -151,11 +153,15 @@ def _round(config: RunConfig, number: int) -> Plan:
         phases[_name(number, name, "dst")] = config.method.dst.steps
         phases[_name(number, name, "proxy")] = saml.proxy_steps
         phases[_name(number, name, "saml")] = saml.steps
+        if config.evaluation.each_round:
+            phases[_name(number, name, "evaluate-slm")] = 0
         phases[_name(number, name, "send")] = 0
     phases[_name(number, _SERVER, "replies")] = 0
     phases[_name(number, _SERVER, "aggregate")] = 0
     phases[_name(number, _SERVER, "saml")] = saml.server_steps
     phases[_name(number, _SERVER, "evaluate-dpm")] = 0
+    if config.evaluation.each_round:
+        phases[_name(number, _SERVER, "evaluate-llm")] = 0
     phases[_name(number, _SERVER, "end")] = 0
     return phases
 

@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from coplms.config.base import Section
+from coplms.config.bench import BenchConfig
 from coplms.config.document import (
     Document,
     KeyPath,
@@ -42,6 +43,32 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 def load_edge(path: Path, overrides: Sequence[str] = ()) -> EdgeConfig:
     """A device's own configuration; as `load_config`."""
     return _load(EdgeConfig, path, overrides)
+
+
+def load_bench(
+    path: Path, seeds: Sequence[int] | None = None, methods: Sequence[str] | None = None
+) -> BenchConfig:
+    """The bench in a YAML file, or a part of it.
+
+    Args:
+        path: A YAML file in UTF-8.
+        seeds: In place of its own.
+        methods: Rows to keep beside the first.
+
+    Raises:
+        ConfigError: As `load_config`, or if a row is unknown.
+    """
+    bench = _load(BenchConfig, path, ())
+    known = [each.name for each in bench.methods]
+    for name in methods or ():
+        if name not in known:
+            raise ConfigError(f"--method {name}: {path} has no such row. Known: {', '.join(known)}")
+    kept = tuple(
+        each
+        for place, each in enumerate(bench.methods)
+        if not methods or not place or each.name in methods
+    )
+    return bench.model_copy(update={"seeds": tuple(seeds or bench.seeds), "methods": kept})
 
 
 def dump_config(config: Section) -> str:

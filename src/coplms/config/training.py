@@ -18,6 +18,10 @@ class EvaluationConfig(Section):
     batch_size: int = Field(64, ge=1)
     max_new_tokens: int = Field(48, ge=1)
     """Longest answer, in tokens of the answering model."""
+    each_round: bool = False
+    """Also score LLM and SLMs after every round but the last."""
+    split: Literal["test", "dev"] = "test"
+    """What models are asked: `dev` where settings are chosen, for `test` must not choose them."""
     max_devices: int | None = Field(None, ge=1)
     """Score (and tune alone) only the first so many devices; absent: all of them."""
 

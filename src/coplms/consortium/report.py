@@ -58,7 +58,7 @@ class DomainRow(Row):
 class ScoreRow(Row):
     """A model's scores, as `evaluation.jsonl` has them."""
 
-    when: Literal["before", "alone", "after"]
+    when: str = Field(pattern=r"^(before|alone|after|round-[1-9][0-9]{0,8})$")
     member: Name
     model: Literal["slm", "dpm"]
     scope: Literal["all", "own"]

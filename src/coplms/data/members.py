@@ -49,12 +49,27 @@ def load_data(config: RunConfig) -> ConsortiumData:
         DataError: If a source is missing, broken, or too small for what is asked of it.
         ConfigError: If the partition does not fit the data.
     """
+    found = _load(config)
+    return _asked_dev(found) if config.evaluation.split == "dev" else found
+
+
+def _load(config: RunConfig) -> ConsortiumData:
     if config.data.pool is None:
         return _gather_members(config)
     names = [device.name for device in config.devices]
     found = _divide_pool(config.data.pool, names, config.seed)
     here = {name: held for name, held in found.devices.items() if name not in config.remote}
     return replace(found, devices=here)
+
+
+def _asked_dev(data: ConsortiumData) -> ConsortiumData:
+    """The same, where dev sets are asked in place of test sets."""
+
+    def asked(held: MemberData) -> MemberData:
+        return replace(held, test=held.dev)
+
+    devices = {name: asked(held) for name, held in data.devices.items()}
+    return replace(data, server=asked(data.server), devices=devices, offered_test=data.server.dev)
 
 
 def load_device_data(data: MemberDataConfig, seed: int) -> MemberData:

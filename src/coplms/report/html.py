@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import yaml
@@ -12,6 +11,7 @@ from coplms.report.costs import size_text, time_rows, time_text, traffic_rows
 from coplms.report.curves import num_rounds, planned_rounds
 from coplms.report.effort import loss_section, time_section, traffic_section
 from coplms.report.markup import Html, element, header, join, row, table
+from coplms.report.page import document
 from coplms.report.participants import Participant, participants
 from coplms.report.scores import DASH, comparison_section, domain_section, round_section
 from coplms.report.tables import (
@@ -27,8 +27,6 @@ from coplms.report.tables import (
 )
 
 _MAX_DOMAINS = 8
-_CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""Should markup ever slip in, the browser neither runs nor loads anything."""
 
 
 def write_report(folder: Path) -> Path:
@@ -60,30 +58,13 @@ def render(history: RunHistory) -> str:
         ("Time", time_section(history)),
         ("Run it again", _repeat_section(history)),
     ]
-    body = element(
-        "body",
+    return document(
+        f"{_title(history)}: coplms report",
         _header(history),
         element("main", *(element("section", element("h2", t), part) for t, part in sections)),
         element(
             "footer", "Written by coplms from the files beside this page. No script, no network."
         ),
-    )
-    return f"<!doctype html>\n{element('html', _head(_title(history)), body, lang='en')}\n"
-
-
-def _head(title: str) -> Html:
-    style = files("coplms.report").joinpath("page.css").read_text(encoding="utf-8")
-    void = (
-        '<meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_CONTENT_POLICY}">'
-    )
-    return element(
-        "head",
-        Html(void),
-        element("title", f"{title}: coplms report"),
-        element("style", Html(style)),
     )
 
 

@@ -141,6 +141,44 @@ def loss_plot(name: str, member: str, curves: Sequence[LossCurve], kinds: Sequen
     return picture.svg
 
 
+def lines_plot(
+    name: str,
+    title: str,
+    x_label: str,
+    series: Sequence[Sequence[tuple[float, float]]],
+    *,
+    logarithmic: bool = False,
+) -> Html:
+    """Points joined by lines; a line's place is its colour, from the ninth on it is dashed.
+
+    Args:
+        name: Of the picture, unique in its page.
+        title: Read aloud.
+        x_label: Under the axis.
+        series: (x, y) of every line, x rising.
+        logarithmic: Whether x is; 0 stands at the left end then.
+    """
+    with _picture(name, title, 230, left=34) as picture:
+        for place, points in enumerate(series):
+            picture.axes.plot(
+                *zip(*points, strict=True),
+                marker="o",
+                color=_series(place),
+                linestyle="-" if place < MAX_COLOURS else "--",
+                markersize=4,
+                linewidth=1.6,
+            )
+        if logarithmic:
+            positive = [x for points in series for x, _ in points if x > 0]
+            picture.axes.set_xscale("symlog", linthresh=min(positive, default=1.0))
+        else:
+            picture.axes.locator_params(axis="x", nbins=6, integer=True)
+        picture.axes.set_ylim(bottom=0)
+        picture.axes.set_xlabel(x_label)
+        picture.axes.grid(axis="y")
+    return picture.svg
+
+
 def traffic_plot(rows: Sequence[TrafficRow]) -> Html:
     """Bytes of each device: sent once, then down and up in all rounds."""
     devices = list(dict.fromkeys(row.device for row in rows))

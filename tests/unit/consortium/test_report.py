@@ -90,7 +90,7 @@ def test_equal_work_makes_reports_of_equal_length() -> None:
         ),
         (lambda r: r["scores"][0].update(rougeL=101), "'scores.0.rougeL'"),
         (lambda r: r["scores"][0].update(rougeL=math.nan), "'scores.0.rougeL'"),
-        (lambda r: r["scores"][0].update(when="round-1"), "'scores.0.when'"),
+        (lambda r: r["scores"][0].update(when="round-0"), "'scores.0.when'"),
         (lambda r: r["scores"][0].update(model="llm"), "'scores.0.model'"),
         (lambda r: r["scores"][0].update(num_examples=0), "'scores.0.num_examples'"),
         (lambda r: r["scores"][0]["by_domain"].update(money=SECRET), "by_domain.money'"),

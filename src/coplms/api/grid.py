@@ -1,0 +1,126 @@
+"""A bench's cells: which runs there are, and by which command each is made."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from coplms.config.bench import BenchConfig, BenchData, BenchMethod, BenchPartition
+
+CHOICES = "learning-rates"
+"""Folder of the runs by which learning rates are chosen."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a bench.
+
+    Attributes:
+        data: Name of the data set.
+        partition: Of the partition.
+        method: Of the row.
+        seed: The run's.
+        rate: The learning rate that is tried, in a run that chooses one; else None.
+        config: The data set's configuration.
+        settings: What is changed in it.
+    """
+
+    data: str
+    partition: str
+    method: str
+    seed: int
+    rate: float | None
+    config: Path
+    settings: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def name(self) -> str:
+        """Unique in the bench; a folder's path."""
+        last = f"seed-{self.seed}" if self.rate is None else f"rate-{self.rate:g}"
+        place = Path(self.data) / self.partition / self.method / last
+        return str(place if self.rate is None else CHOICES / place)
+
+    def folder(self, output: Path) -> Path:
+        """The run's folder."""
+        return output / "cells" / self.name
+
+    def arguments(self, output: Path) -> list[str]:
+        """What `coplms` is called with."""
+        settings = [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
+        changes = [part for each in settings for part in ("--set", each)]
+        where = ["--output", str(self.folder(output)), "--seed", str(self.seed)]
+        return ["train", str(self.config), *where, *changes]
+
+    def command(self, output: Path) -> list[str]:
+        """The process that makes it."""
+        return [sys.executable, "-m", "coplms.cli.main", *self.arguments(output)]
+
+
+Rates = Mapping[tuple[str, str], float]
+"""(Data set, row) -> the learning rate that was chosen."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells of a bench.
+
+    Attributes:
+        bench: The bench.
+        folder: Of its file, to which paths are relative.
+    """
+
+    bench: BenchConfig
+    folder: Path
+
+    def choosing(self) -> Iterator[Cell]:
+        """Runs that are asked dev text, to choose learning rates; the first seed and partition."""
+        if len(self.bench.learning_rates) < 2:
+            return
+        seed = self.bench.seeds[0]
+        for data in self.bench.data:
+            partition = self._partitions(data)[0]
+            for method in self.bench.methods:
+                if method.like is None:
+                    for rate in self.bench.learning_rates:
+                        settings = {"evaluation.split": "dev", "evaluation.each_round": False}
+                        yield self._cell(data, partition, method, seed, settings, rate)
+
+    def main(self, rates: Rates) -> Iterator[Cell]:
+        """The runs of the table, seed by seed: after each of them there is a table of all."""
+        for seed in self.bench.seeds:
+            for data in self.bench.data:
+                for partition in self._partitions(data):
+                    for method in self.bench.methods:
+                        rate = rates.get((data.name, method.like or method.name))
+                        chosen = {} if rate is None else {"optimizer.learning_rate": rate}
+                        yield self._cell(data, partition, method, seed, chosen, None)
+
+    def _partitions(self, data: BenchData) -> list[BenchPartition]:
+        known = {each.name: each for each in self.bench.partitions}
+        return [known[name] for name in data.partitions or [self.bench.partitions[0].name]]
+
+    def _cell(
+        self,
+        data: BenchData,
+        partition: BenchPartition,
+        method: BenchMethod,
+        seed: int,
+        last: Mapping[str, Any],
+        rate: float | None,
+    ) -> Cell:
+        tried = {} if rate is None else {"optimizer.learning_rate": rate}
+        settings = {
+            "alone": False,
+            "evaluation.each_round": True,
+            **self.bench.set,
+            **data.set,
+            **partition.set,
+            "method.name": method.method or method.name,
+            **method.set,
+            **tried,
+            **last,
+        }
+        path = self.folder / data.config
+        return Cell(data.name, partition.name, method.name, seed, rate, path, settings)

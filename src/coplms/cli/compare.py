@@ -1,0 +1,73 @@
+"""`coplms compare`: methods beside each other on the same bench."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coplms.cli.console import begin_heavy_work, print_line, resumable
+from coplms.cli.options import DataRoot, use_data_root
+
+
+def compare(
+    bench: Annotated[Path, typer.Argument(metavar="BENCH", help="A YAML file: the grid.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Where runs and tables go; what is done there is not done again.",
+            show_default="runs/ and the bench's name",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Cells side by side.", show_default="the number of cores"),
+    ] = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option("--seed", help="Instead of the bench's; may be repeated.")
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option("--method", help="Only this row and the first; may be repeated."),
+    ] = None,
+    data_root: DataRoot = None,
+    tables_only: Annotated[
+        bool, typer.Option("--tables", help="Write the tables of what is done, and run nothing.")
+    ] = False,
+) -> None:
+    """Run every method of BENCH on every data set, partition and seed, and write one table.
+
+    A cell is a run as `coplms train` makes it. Start the same command again to go on after a stop.
+    """
+    from coplms.config.load import load_bench
+
+    use_data_root(data_root)
+    loaded = load_bench(bench, seeds, methods)
+    folder = output or Path("runs") / bench.stem
+    folder.mkdir(parents=True, exist_ok=True)
+    with resumable():
+        begin_heavy_work()
+        from coplms.api.compare import Comparison
+        from coplms.api.compared import write_tables
+        from coplms.api.grid import Grid
+        from coplms.cli.cells import CellLines
+
+        grid = Grid(loaded, bench.parent)
+        jobs = jobs or os.cpu_count() or 1
+        lines = CellLines(len(list(grid.choosing())) + len(list(grid.main({}))), jobs)
+        comparison = Comparison(grid, folder, jobs, lines.show, f"coplms compare {bench}")
+        comparison.check()
+        if not tables_only:
+            comparison.build_models()
+            comparison.choose_rates()
+        rates = comparison.known_rates()
+        try:
+            if not tables_only:
+                comparison.run(rates)
+        finally:
+            paths = write_tables(comparison, rates)
+    for path in paths:
+        print_line(str(path))

@@ -1,0 +1,277 @@
+"""What a bench found: one row per score, and a table of methods."""
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from coplms.consortium.record import Json, RunHistory
+from coplms.report.paired import sign_flip_test
+
+METRICS = {"rougeL": "Rouge-L", "exact_match": "Exact match"}
+"""Name in files -> for people."""
+
+_CO_TUNED = ("llm", "slm")
+"""Models that count in a method's score: the server's LLM, and the devices' SLMs."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a run stood when models were scored.
+
+    Attributes:
+        round_number: 0 before tuning.
+        num_bytes: All messages so far, all devices, both ways.
+        seconds: Of everyone's work so far, scoring apart.
+    """
+
+    round_number: int
+    num_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run found.
+
+    Attributes:
+        about: `data`, `partition`, `method`, `seed`.
+        scores: (When, member, model, scope) -> metric -> points of 100.
+        points: When -> where the run stood.
+        peak_bytes: Largest memory of its process.
+        command: What repeats it.
+        by_domain: (When, member, model) -> domain -> metric -> points of 100, of scope `all`.
+    """
+
+    about: Mapping[str, Any]
+    scores: Mapping[tuple[str, str, str, str], Mapping[str, float]]
+    points: Mapping[str, Point]
+    peak_bytes: int
+    command: str
+    by_domain: Mapping[tuple[str, str, str], Mapping[str, Mapping[str, float]]]
+
+    def models(self, when: str = "after") -> list[tuple[str, str]]:
+        """Members and models that count in the method's score."""
+        return [
+            (member, model)
+            for (time, member, model, scope) in self.scores
+            if (time, scope) == (when, "all") and model in _CO_TUNED
+        ]
+
+    def value(self, metric: str, member: str, model: str, when: str = "after") -> float:
+        """A model's score on all domains."""
+        return self.scores[when, member, model, "all"][metric]
+
+    def mean(self, metric: str, when: str = "after", model: str | None = None) -> float:
+        """Over the LLM and the SLMs, or the models of one kind."""
+        chosen = [each for each in self.models(when) if model in (None, each[1])]
+        return statistics.fmean(self.value(metric, *each, when) for each in chosen)
+
+
+def outcome_of(
+    history: RunHistory, about: Mapping[str, Any], peak_bytes: int, command: str
+) -> Outcome:
+    """What a finished run found."""
+    scores: dict[tuple[str, str, str, str], dict[str, float]] = {}
+    domains: dict[tuple[str, str, str], Any] = {}
+    for row in history.evaluations:
+        key = (row["when"], row["member"], row["model"])
+        found = {metric: float(row[metric]) for metric in METRICS}
+        scores[*key, row["scope"]] = {**found, "num_examples": row["num_examples"]}
+        if row["scope"] == "all":
+            domains[key] = row.get("by_domain", {})
+    last = max((int(row["round"]) for row in history.phases), default=0)
+    points = {when: _point(history, _round_of(when, last)) for when, *_ in scores}
+    return Outcome(about, scores, points, peak_bytes, command, domains)
+
+
+def _round_of(when: str, last: int) -> int:
+    if when == "before":
+        return 0
+    return last if when == "after" else int(when.removeprefix("round-"))
+
+
+def _point(history: RunHistory, number: int) -> Point:
+    if not number:
+        return Point(0, 0, 0.0)
+    num_bytes = sum(row["bytes"] for row in history.ledger if row["round"] <= number)
+    seconds = sum(
+        float(row["seconds"])
+        for row in history.phases
+        if row["round"] <= number and not _is_apart(str(row["kind"]))
+    )
+    return Point(number, num_bytes, round(seconds, 3))
+
+
+def _is_apart(kind: str) -> bool:
+    """Scoring, waiting and saving are no work of the method."""
+    return "evaluate" in kind or kind in ("alone", "save", "send", "replies", "end")
+
+
+def quality(outcome: Outcome) -> float:
+    """By which settings are chosen: the mean of both metrics."""
+    return statistics.fmean(outcome.mean(metric) for metric in METRICS)
+
+
+# Tidy rows -----------------------------------------------------------------------------------
+
+
+def tidy(outcomes: Iterable[Outcome]) -> list[Json]:
+    """One row per score, with all that tells it apart."""
+    rows = []
+    for found in outcomes:
+        for (when, member, model, scope), scores in found.scores.items():
+            point = found.points[when]
+            rows.append(
+                {
+                    **found.about,
+                    "when": when,
+                    "round": point.round_number,
+                    "member": member,
+                    "model": model,
+                    "scope": scope,
+                    **scores,
+                    "bytes": point.num_bytes,
+                    "seconds": point.seconds,
+                    "peak_bytes": found.peak_bytes,
+                    "command": found.command,
+                }
+            )
+    return rows
+
+
+def as_jsonl(rows: Sequence[Json]) -> str:
+    """A line of JSON for each row."""
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def as_csv(rows: Sequence[Json]) -> str:
+    """The same as comma-separated values with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+# Methods beside each other -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A value over the seeds.
+
+    Attributes:
+        values: One of each seed.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return statistics.fmean(self.values)
+
+    @property
+    def deviation(self) -> float | None:
+        """Their standard deviation (n - 1); None of a single one."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    def __str__(self) -> str:
+        deviation = self.deviation
+        spread = "" if deviation is None else f" \N{PLUS-MINUS SIGN} {deviation:.1f}"
+        return f"{self.mean:.1f}{spread}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on one data set and partition.
+
+    Attributes:
+        method: Its name.
+        seeds: Of its runs.
+        scores: (Metric, `mean`, `llm` or `slm`) -> points of 100.
+        num_bytes: Of a whole run.
+        seconds: Likewise, of everyone's work.
+        peak_bytes: Of memory.
+        p_values: Metric -> p of the first method's lead, over seeds and models; None for itself.
+    """
+
+    method: str
+    seeds: tuple[int, ...]
+    scores: Mapping[tuple[str, str], Spread]
+    num_bytes: float
+    seconds: float
+    peak_bytes: float
+    p_values: Mapping[str, float | None]
+
+
+def groups(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
+    """(Data set, partition) -> its outcomes."""
+    found: dict[tuple[str, str], list[Outcome]] = {}
+    for each in outcomes:
+        found.setdefault((each.about["data"], each.about["partition"]), []).append(each)
+    return found
+
+
+def rows_of(outcomes: Sequence[Outcome], first: str) -> list[Row]:
+    """The methods of one data set and partition, in their order; `first` is compared with all."""
+    by_method: dict[str, list[Outcome]] = {}
+    for each in outcomes:
+        by_method.setdefault(each.about["method"], []).append(each)
+    return [
+        Row(
+            method=name,
+            seeds=tuple(each.about["seed"] for each in found),
+            scores={
+                (metric, kind): Spread(
+                    tuple(
+                        each.mean(metric, model=None if kind == "mean" else kind) for each in found
+                    )
+                )
+                for metric in METRICS
+                for kind in ("mean", *_CO_TUNED)
+            },
+            num_bytes=_median(found, lambda each: each.points["after"].num_bytes),
+            seconds=_median(found, lambda each: each.points["after"].seconds),
+            peak_bytes=_median(found, lambda each: each.peak_bytes),
+            p_values={
+                metric: None
+                if name == first
+                else sign_flip_test(differences(by_method.get(first, []), found, metric))
+                for metric in METRICS
+            },
+        )
+        for name, found in by_method.items()
+    ]
+
+
+def differences(ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str) -> list[float]:
+    """Ours less theirs, for each seed and model that both have."""
+    known = {each.about["seed"]: each for each in theirs}
+    found = []
+    for one in ours:
+        other = known.get(one.about["seed"])
+        for model in one.models() if other is not None else ():
+            if other is not None and model in other.models():
+                found.append(one.value(metric, *model) - other.value(metric, *model))
+    return found
+
+
+def lead(rows: Sequence[Row], metric: str, upper_bounds: Iterable[str]) -> tuple[str, float] | None:
+    """The best rival of the first row, and the first row's relative lead over it in percent."""
+    ours, *others = rows
+    bounds = set(upper_bounds)
+    rivals = [row for row in others if row.method not in bounds]
+    if not rivals:
+        return None
+    best = max(rivals, key=lambda row: row.scores[metric, "mean"].mean)
+    value = best.scores[metric, "mean"].mean
+    return best.method, 100 * (ours.scores[metric, "mean"].mean / value - 1) if value else 0.0
+
+
+def _median(outcomes: Sequence[Outcome], value: Callable[[Outcome], float]) -> float:
+    return statistics.median(map(value, outcomes))

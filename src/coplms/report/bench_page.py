@@ -1,0 +1,271 @@
+"""One page about a bench: tables of methods, curves, and what repeats every figure."""
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from coplms.report.bench import METRICS, Outcome, Point, Row, Spread, groups, lead, rows_of
+from coplms.report.costs import size_text, time_text
+from coplms.report.markup import Html, element, header, join, row, table
+from coplms.report.page import document
+from coplms.report.plots import lines_plot
+from coplms.report.scores import DASH, figure, legend
+
+_KINDS = {"mean": "all models", "llm": "LLM", "slm": "SLMs"}
+
+
+def bench_page(
+    title: str,
+    outcomes: Sequence[Outcome],
+    upper_bounds: Sequence[str],
+    facts: Mapping[str, str],
+    num_missing: int,
+) -> str:
+    """The page; equal outcomes give equal pages.
+
+    Args:
+        title: The bench's name.
+        outcomes: Of the finished cells, methods in the table's order; the first is compared.
+        upper_bounds: Methods that are no rivals.
+        facts: What else is to be known: the command, the machine, versions.
+        num_missing: Cells that are not finished.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    methods = list(dict.fromkeys(str(each.about["method"]) for each in outcomes))
+    seeds = sorted({each.about["seed"] for each in outcomes})
+    parts = [
+        _group_section(place, key, found, methods, upper_bounds)
+        for place, (key, found) in enumerate(groups(outcomes).items())
+    ]
+    missing = [] if not num_missing else [_note(num_missing)]
+    return document(
+        f"{title}: coplms compare",
+        element(
+            "header",
+            element("p", "coplms compare", class_="eyebrow"),
+            element("h1", title),
+            element("p", f"{len(methods)} methods, {_seeds(seeds)}", class_="facts"),
+            *missing,
+            _leads(outcomes, methods, upper_bounds),
+        ),
+        element("main", *parts, _repeat(outcomes, facts)),
+        element("footer", "Written by coplms from the runs beside this page."),
+    )
+
+
+def markdown(outcomes: Sequence[Outcome]) -> str:
+    """The tables of all data sets for a document."""
+    lines: list[str] = []
+    first = str(outcomes[0].about["method"]) if outcomes else ""
+    for (data, partition), found in groups(outcomes).items():
+        rows = rows_of(found, first)
+        lines += [
+            f"{data}, {partition}:",
+            "",
+            "| Method | seeds | " + " | ".join(_columns()) + " |",
+        ]
+        lines.append("|---|--:|" + "--:|" * len(_columns()))
+        lines += [
+            f"| {each.method} | {len(each.seeds)} | {' | '.join(_cells(each))} |" for each in rows
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _columns() -> list[str]:
+    scores = [f"{name}, {kind}" for name in METRICS.values() for kind in _KINDS.values()]
+    tests = [f"p, {name}" for name in METRICS.values()]
+    return [*scores, *tests, "Traffic", "Work", "Memory"]
+
+
+def _cells(found: Row) -> list[str]:
+    scores = [str(found.scores[metric, kind]) for metric in METRICS for kind in _KINDS]
+    tests = [_p(found.p_values[metric]) for metric in METRICS]
+    took = [size_text(found.num_bytes), time_text(found.seconds), size_text(found.peak_bytes)]
+    return [*scores, *tests, *took]
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return DASH
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'} ({', '.join(map(str, seeds))})"
+
+
+def _note(num_missing: int) -> Html:
+    cells = "1 cell is" if num_missing == 1 else f"{num_missing} cells are"
+    return element(
+        "p",
+        element("strong", f"{cells} not finished. "),
+        "The same command goes on; this page is of those that are.",
+        class_="note",
+    )
+
+
+def _leads(
+    outcomes: Sequence[Outcome], methods: Sequence[str], upper_bounds: Sequence[str]
+) -> Html:
+    """Per data set the first method's lead over the best of the others."""
+    if len(methods) < 2:
+        return Html()
+    gains: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    body = []
+    for (data, partition), found in groups(outcomes).items():
+        rows = rows_of(found, methods[0])
+        cells = []
+        for metric in METRICS:
+            best = lead(rows, metric, upper_bounds) if rows[0].method == methods[0] else None
+            if best is not None:
+                gains[metric].append(best[1])
+            cells += [DASH, DASH] if best is None else [best[0], f"{best[1]:+.1f} %"]
+        seeds = _seeds(rows[0].seeds)
+        body.append(row(header(f"{data}, {partition}", "row"), seeds, *cells))
+    means = [f"{statistics.fmean(g):+.1f} %" if g else DASH for g in gains.values()]
+    cells = [cell for mean in means for cell in ("", mean)]
+    body.append(element("tr", header("Mean", "row"), *(element("td", c) for c in ("", *cells))))
+    names = ["Data set", "Seeds"]
+    names += [text for name in METRICS.values() for text in (f"Best rival, {name}", "Lead")]
+    head = element("tr", *map(header, names))
+    caption = f"Relative lead of {methods[0]} over the best other method"
+    return join([element("h2", caption), table(caption, head, element("tbody", *body))])
+
+
+def _group_section(
+    place: int,
+    key: tuple[str, str],
+    outcomes: Sequence[Outcome],
+    methods: Sequence[str],
+    upper_bounds: Sequence[str],
+) -> Html:
+    rows = rows_of(outcomes, methods[0])
+    head = element("tr", *map(header, ["Method", "Seeds", *_columns()]))
+    best = max(
+        (each for each in rows if each.method not in upper_bounds),
+        key=lambda each: each.scores["rougeL", "mean"].mean,
+        default=None,
+    )
+    body = element(
+        "tbody",
+        *(
+            row(
+                header(each.method, "row", class_="best" if each is best else ""),
+                str(len(each.seeds)),
+                *_cells(each),
+            )
+            for each in rows
+        ),
+    )
+    title = f"{key[0]}, {key[1]}"
+    hint = (
+        "Points of 100 on the test set of all domains: mean over models, and standard deviation "
+        f"over seeds. p: sign-flip test of {methods[0]}'s lead, paired by seed and model. Traffic: "
+        "all devices, both ways, whole run; work: seconds of all members, one after another. The "
+        "star is the best Rouge-L of methods that keep text private."
+    )
+    return element(
+        "section",
+        element("h2", title),
+        table(f"Methods on {title}", head, body),
+        element("p", hint, class_="hint"),
+        _curves(place, outcomes, methods),
+        _models(outcomes, methods),
+        _domains(outcomes, methods),
+    )
+
+
+_AXES: Mapping[str, tuple[str, Callable[[Point], float], bool]] = {
+    "rounds": ("Round", lambda point: point.round_number, False),
+    "bytes": ("Megabytes, all devices", lambda point: point.num_bytes / 1e6, True),
+    "seconds": ("Seconds of work, all members", lambda point: point.seconds, False),
+}
+
+
+def _curves(place: int, outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
+    shown = [name for name in methods if any(each.about["method"] == name for each in outcomes)]
+    figures = []
+    for metric, name in METRICS.items():
+        for axis, (label, position, logarithmic) in _AXES.items():
+            series = [
+                list(_curve([o for o in outcomes if o.about["method"] == m], metric, position))
+                for m in shown
+            ]
+            title = f"{name} over {axis}, mean of all models and seeds"
+            picture = lines_plot(
+                f"g{place}-{metric}-{axis}", title, label, series, logarithmic=logarithmic
+            )
+            figures.append(figure(title, picture))
+    return join([legend(shown), element("div", *figures, class_="plots")])
+
+
+def _curve(
+    outcomes: Sequence[Outcome], metric: str, position: Callable[[Point], float]
+) -> Iterator[tuple[float, float]]:
+    """Means over seeds, of the times at which all of them were scored."""
+    common = set.intersection(*({w for w in o.points if o.models(w)} for o in outcomes))
+    for when in sorted(common, key=lambda time: outcomes[0].points[time].round_number):
+        xs = [position(each.points[when]) for each in outcomes]
+        ys = [each.mean(metric, when) for each in outcomes]
+        yield statistics.fmean(xs), statistics.fmean(ys)
+
+
+def _models(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
+    """Every model by itself."""
+    models = list(dict.fromkeys(model for each in outcomes for model in each.models()))
+    names = ["Method", *(f"{m} {k.upper()}, {n}" for n in METRICS.values() for m, k in models)]
+    body = []
+    for method in methods:
+        found = [each for each in outcomes if each.about["method"] == method]
+        if found:
+            cells = [
+                str(Spread(tuple(o.value(metric, *m) for o in found if m in o.models())))
+                for metric in METRICS
+                for m in models
+            ]
+            body.append(row(header(method, "row"), *cells))
+    content = table("Every model", element("tr", *map(header, names)), element("tbody", *body))
+    return element("details", element("summary", "Every model by itself"), content)
+
+
+def _domains(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
+    """Rouge-L and exact match by domain, mean over models."""
+    domains = sorted({d for o in outcomes for m in o.models() for d in o.by_domain["after", *m]})
+    tables = []
+    for metric, name in METRICS.items():
+        body = []
+        for method in methods:
+            found = [each for each in outcomes if each.about["method"] == method]
+            if found:
+                cells = [str(Spread(tuple(_domain(o, d, metric) for o in found))) for d in domains]
+                body.append(row(header(method, "row"), *cells))
+        head = element("tr", *map(header, ["Method", *domains]))
+        caption = f"{name} by domain"
+        tables += [element("h3", caption), table(caption, head, element("tbody", *body))]
+    return element("details", element("summary", "Domain by domain"), *tables)
+
+
+def _domain(outcome: Outcome, domain: str, metric: str) -> float:
+    values = [outcome.by_domain["after", *m].get(domain, {}).get(metric) for m in outcome.models()]
+    return statistics.fmean(value for value in values if value is not None)
+
+
+def _repeat(outcomes: Sequence[Outcome], facts: Mapping[str, str]) -> Html:
+    pairs = [
+        element(tag, text)
+        for pair in facts.items()
+        for tag, text in zip(("dt", "dd"), pair, strict=True)
+    ]
+    commands = "\n".join(each.command for each in outcomes)
+    return element(
+        "section",
+        element("h2", "Run it again"),
+        element("dl", *pairs, class_="terms"),
+        element(
+            "details",
+            element("summary", "The command of every cell"),
+            element("pre", element("code", commands), tabindex="0"),
+        ),
+    )

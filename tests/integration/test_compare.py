@@ -1,0 +1,149 @@
+"""`coplms compare` on a tiny consortium: cells made once, failures told, one table of all."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from coplms.config.load import load_bench
+from coplms.errors import ConfigError
+from tests.integration.test_run import write_config
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def write_bench(folder: Path, **more: object) -> Path:
+    write_config(folder)
+    bench = {
+        "name": "Tiny bench",
+        "data": [{"name": "requests", "config": "consortium.yaml"}],
+        "methods": [
+            "coplms",
+            "standalone",
+            {
+                "name": "no-dst",
+                "method": "coplms",
+                "set": {"method.dst.steps": 0},
+                "like": "coplms",
+            },
+        ],
+        "seeds": [0],
+        **more,
+    }
+    path = folder / "bench.yaml"
+    path.write_text(yaml.safe_dump(bench))
+    return path
+
+
+def compare(bench: Path, cache: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "coplms.cli.main", "compare", str(bench), *more]
+    command += ["--output", str(bench.parent / "out"), "--jobs", "2"]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COPLMS_CACHE": str(cache), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def rows(bench: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((bench.parent / "out" / "results.csv").read_text().splitlines()))
+
+
+def test_cells_are_made_once_failures_are_told_and_a_mended_bench_goes_on(
+    tmp_path: Path, cache: Path
+) -> None:
+    no_dst = {"name": "no-dst", "method": "coplms", "set": {"method.dst.steps": 0}}
+    broken = {"name": "broken", "method": "standalone", "set": {"data.max_length": 9}}
+    found = compare(write_bench(tmp_path, methods=[no_dst, broken, "standalone"]), cache)
+    assert found.returncode == 2
+    assert "broken/seed-0: failed" in found.stdout
+    assert "1 of 3 cells failed" in found.stderr + found.stdout
+    bench, out = tmp_path / "bench.yaml", tmp_path / "out"
+    assert {row["method"] for row in rows(bench)} == {"no-dst", "standalone"}
+    assert "1 cell is not finished" in (out / "report.html").read_text()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("cell.json")}
+    assert len(before) == 2
+
+    broken["set"] = {}
+    (out / "cells/requests/as-given/broken").rename(tmp_path / "broken")
+    found = compare(write_bench(tmp_path, methods=[no_dst, broken, "standalone"]), cache)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert found.stdout.count("requests/as-given/") == 1
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("cell.json")}
+    assert len(after) == 3
+    assert before.items() <= after.items()
+
+    table = rows(bench)
+    assert {row["method"] for row in table} == {"no-dst", "broken", "standalone"}
+    scores = [
+        [row["rougeL"] for row in table if row["method"] == name]
+        for name in ("broken", "standalone")
+    ]
+    assert scores[0] == scores[1] != []
+    whens = {(row["when"], row["model"]) for row in table if row["method"] == "no-dst"}
+    assert {("round-1", "slm"), ("round-1", "llm"), ("after", "slm"), ("after", "llm")} <= whens
+    assert "no-dst" in (out / "results.md").read_text()
+    page = (out / "report.html").read_text()
+    assert "Tiny bench" in page
+    assert "not finished" not in page
+    phases = (out / "cells/requests/as-given/no-dst/seed-0/phases.jsonl").read_text()
+    dst = [json.loads(line) for line in phases.splitlines() if '"dst"' in line]
+    assert dst
+    assert all(row["metrics"] == {} for row in dst)
+
+    write_bench(tmp_path, methods=["standalone"], set={"method.rounds": 1})
+    changed = compare(bench, cache)
+    assert changed.returncode == 2
+    assert "was made with other settings" in (changed.stderr + changed.stdout).replace("\n", " ")
+
+
+@pytest.mark.slow
+def test_learning_rates_are_chosen_on_dev_text_for_each_method(tmp_path: Path, cache: Path) -> None:
+    alike = {"name": "alike", "method": "standalone", "like": "standalone"}
+    bench = write_bench(tmp_path, learning_rates=[1e-9, 0.01], methods=["standalone", alike])
+    config = yaml.safe_load((tmp_path / "consortium.yaml").read_text())
+    config["method"]["saml"] |= {"steps": 30, "server_steps": 30}
+    (tmp_path / "consortium.yaml").write_text(yaml.safe_dump(config))
+    found = compare(bench, cache)
+    assert found.returncode == 0, found.stdout + found.stderr
+    chosen = json.loads((tmp_path / "out" / "learning-rates.json").read_text())
+    assert {row["method"]: row["chosen"] for row in chosen} == {"standalone": 0.01}
+    commands = {row["method"]: row["command"] for row in rows(bench)}
+    assert commands.keys() == {"standalone", "alike"}
+    assert all("optimizer.learning_rate=0.01" in command for command in commands.values())
+    assert all("evaluation.split" not in command for command in commands.values())
+    dev = tmp_path / "out/cells/learning-rates/requests/as-given/standalone/rate-0.01/config.yaml"
+    assert yaml.safe_load(dev.read_text())["evaluation"]["split"] == "dev"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"methods": ["fedprox"]}, "fedprox"),
+        ({"methods": ["coplms", "coplms"]}, "occurs twice"),
+        ({"data": [{"name": "a", "config": "x.yaml", "partitions": ["iid"]}]}, "'iid'"),
+        ({"methods": [{"name": "a", "method": "coplms", "like": "b"}]}, "like 'b'"),
+        ({"seeds": []}, "seeds"),
+    ],
+)
+def test_mistakes_are_told_by_name(tmp_path: Path, more: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_bench(write_bench(tmp_path, **more))
+
+
+def test_an_unknown_row_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such row"):
+        load_bench(write_bench(tmp_path), methods=["fedmkt"])
+    kept = load_bench(write_bench(tmp_path), [5], ["no-dst"])
+    assert [each.name for each in kept.methods] == ["coplms", "no-dst"]
+    assert kept.seeds == (5,)

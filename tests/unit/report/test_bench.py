@@ -1,0 +1,138 @@
+"""`coplms.report.bench`: rows, spreads, leads, worked by hand."""
+
+import csv
+import json
+import math
+from collections.abc import Callable
+
+import pytest
+
+from coplms.consortium.record import Json, RunHistory
+from coplms.report.bench import (
+    Outcome,
+    Spread,
+    as_csv,
+    as_jsonl,
+    differences,
+    lead,
+    outcome_of,
+    quality,
+    rows_of,
+    tidy,
+)
+from coplms.report.bench_page import bench_page, markdown
+
+
+def score(when: str, member: str, model: str, value: float, scope: str = "all") -> Json:
+    both = {"rougeL": value, "exact_match": value / 2}
+    found = {"when": when, "member": member, "model": model, "scope": scope, "num_examples": 10}
+    return {**found, **both, "by_domain": {"bank": {**both, "num_examples": 10}}}
+
+
+@pytest.fixture
+def outcome(history: Callable[..., RunHistory]) -> Callable[..., Outcome]:
+    """Method, seed, score of the LLM and of the SLM -> what such a run found."""
+
+    def make(method: str, seed: int, llm: float, slm: float) -> Outcome:
+        found = history(
+            evaluations=[
+                score("before", "server", "llm", 1.0),
+                score("before", "bank", "slm", 2.0),
+                score("round-1", "server", "dpm", 50.0),
+                score("round-1", "server", "llm", llm - 1),
+                score("round-1", "bank", "slm", slm - 1),
+                score("after", "server", "llm", llm),
+                score("after", "server", "dpm", 99.0),
+                score("after", "bank", "slm", slm),
+                score("after", "bank", "slm", 100.0, "own"),
+            ],
+            phases=[
+                {"round": 0, "kind": "distill", "seconds": 1.0},
+                {"round": 1, "kind": "saml", "seconds": 10.0},
+                {"round": 1, "kind": "evaluate-slm", "seconds": 1000.0},
+                {"round": 1, "kind": "replies", "seconds": 1000.0},
+                {"round": 2, "kind": "transfer", "seconds": 5.0},
+            ],
+            ledger=[
+                {"round": 0, "bytes": 100},
+                {"round": 1, "bytes": 7},
+                {"round": 2, "bytes": 3},
+            ],
+        )
+        about = {"data": "d", "partition": "p", "method": method, "seed": seed}
+        return outcome_of(found, about, 2**20, f"coplms train --seed {seed}")
+
+    return make
+
+
+Make = Callable[..., Outcome]
+
+
+def test_a_methods_score_is_of_llm_and_slms_and_of_no_proxy(outcome: Make) -> None:
+    found = outcome("a", 0, 30.0, 50.0)
+    assert found.models() == [("server", "llm"), ("bank", "slm")]
+    assert found.mean("rougeL") == 40.0
+    assert found.mean("exact_match", model="slm") == 25.0
+    assert quality(found) == 30.0
+
+
+def test_time_and_traffic_add_up_without_scoring_and_waiting(outcome: Make) -> None:
+    points = outcome("a", 0, 30.0, 50.0).points
+    assert (points["before"].num_bytes, points["before"].seconds) == (0, 0.0)
+    assert (points["round-1"].num_bytes, points["round-1"].seconds) == (107, 11.0)
+    assert (points["after"].round_number, points["after"].num_bytes) == (2, 110)
+    assert points["after"].seconds == 16.0
+
+
+def test_every_score_is_a_row_that_knows_its_command(outcome: Make) -> None:
+    rows = tidy([outcome("a", 3, 30.0, 50.0)])
+    assert len(rows) == 9
+    assert {row["command"] for row in rows} == {"coplms train --seed 3"}
+    assert {row["seed"] for row in rows} == {3}
+    assert [json.loads(line) for line in as_jsonl(rows).splitlines()] == rows
+    read = list(csv.DictReader(as_csv(rows).splitlines()))
+    assert [float(row["rougeL"]) for row in read] == [row["rougeL"] for row in rows]
+
+
+def test_a_spread_is_mean_and_sample_deviation() -> None:
+    assert str(Spread((1.0, 2.0, 3.0))) == "2.0 \N{PLUS-MINUS SIGN} 1.0"
+    assert str(Spread((2.0,))) == "2.0"
+    assert Spread((2.0,)).deviation is None
+
+
+def test_methods_are_compared_seed_by_seed_and_model_by_model(outcome: Make) -> None:
+    ours = [outcome("a", 0, 30.0, 50.0), outcome("a", 1, 31.0, 51.0), outcome("a", 2, 1.0, 1.0)]
+    theirs = [outcome("b", 1, 30.0, 40.0), outcome("b", 0, 29.0, 45.0)]
+    assert differences(ours, theirs, "rougeL") == [1.0, 5.0, 1.0, 11.0]
+    rows = rows_of([*ours, *theirs], "a")
+    assert [row.method for row in rows] == ["a", "b"]
+    assert rows[0].p_values == {"rougeL": None, "exact_match": None}
+    assert rows[1].p_values["rougeL"] == pytest.approx(2 / 16)
+
+
+def test_the_lead_is_over_the_best_rival_and_relative(outcome: Make) -> None:
+    found = [outcome(m, 0, v, v) for m, v in (("a", 44.0), ("b", 40.0), ("c", 20.0), ("all", 80.0))]
+    rows = rows_of(found, "a")
+    name, percent = lead(rows, "rougeL", ["all"]) or ("", math.nan)
+    assert (name, percent) == ("b", pytest.approx(10.0))
+    assert (lead(rows, "rougeL", []) or ("", 0))[0] == "all"
+    assert lead(rows[:1], "rougeL", []) is None
+
+
+def test_the_page_says_how_many_seeds_and_which_commands(outcome: Make) -> None:
+    pytest.importorskip("matplotlib")
+    found = [outcome(m, s, 40.0 + s, 50.0) for m in ("a", "<b>") for s in (0, 1)]
+    page = bench_page("Trial & error", found, (), {"Command": "coplms compare x"}, 3)
+    assert "2 seeds (0, 1)" in page
+    assert "3 cells are not finished" in page
+    assert page.count("coplms train --seed 1") == 2
+    assert "<b>" not in page
+    assert "Trial &amp; error" in page
+    assert page.count("<svg") == 6
+    assert bench_page("Trial & error", found, (), {}, 0) != page
+
+
+def test_the_markdown_table_names_seeds_and_spread(outcome: Make) -> None:
+    text = markdown([outcome(m, s, 40.0 + 2 * s, 50.0) for m in ("a", "b") for s in (0, 1)])
+    row = next(line for line in text.splitlines() if line.startswith("| b |"))
+    assert row.startswith("| b | 2 | 45.5 \N{PLUS-MINUS SIGN} 0.7 | 41.0 \N{PLUS-MINUS SIGN} 1.4 |")
