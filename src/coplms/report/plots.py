@@ -171,6 +171,7 @@ def lines_plot(
         if logarithmic:
             positive = [x for points in series for x, _ in points if x > 0]
             picture.axes.set_xscale("symlog", linthresh=min(positive, default=1.0))
+            picture.axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
         else:
             picture.axes.locator_params(axis="x", nbins=6, integer=True)
         picture.axes.set_ylim(bottom=0)
