@@ -243,3 +243,45 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
 def test_a_method_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"method\.name"):
         load_config(write_config(tmp_path), ("method.name=fedprox",))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("method.dst.steps=0",),
+        ("method.saml.steps=0",),
+        ("method.saml.server_steps=0",),
+        ("method.transfer.share=0",),
+        ("method.saml.direction=to_own",),
+        ("method.saml.direction=to_proxy",),
+        ("method.saml.gate=none",),
+        ("method.saml.divergence=uld",),
+        ("method.aggregation=product", "tuning={kind: lora, rank: 2}"),
+    ],
+    ids=lambda settings: settings[0].removeprefix("method."),
+)
+def test_every_part_of_co_plms_can_be_left_out_and_matters(
+    train: Train, settings: tuple[str, ...]
+) -> None:
+    tuning = settings[1:]
+    whole, without = train("coplms", *tuning), train("coplms", *settings)
+
+    def scored(run: Found) -> set[tuple[str, str, str]]:
+        return {(row["when"], row["member"], row["model"]) for row in run.rows("evaluation")}
+
+    assert scored(without) == scored(whole)
+    one, other = ends(whole), ends(without)
+    assert one.keys() == other.keys()
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def ends(run: Found) -> dict[str, torch.Tensor]:
+    """The weights of all SLMs and the LLM at the end, adapters included."""
+    files = [*(run.folder / "models").rglob("*.safetensors")]
+    files += (run.folder / "adapters").rglob("*.safetensors")
+    return {
+        f"{path.relative_to(run.folder)}/{name}": value
+        for path in files
+        if "dpm" not in path.parts
+        for name, value in load_file(path).items()
+    }

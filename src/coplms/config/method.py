@@ -65,8 +65,12 @@ class SamlConfig(Section):
     """Part of all planned steps over which lambda rises from 0 to `weight`."""
     temperature: float = Field(1.0, gt=0)
     """tau."""
-    divergence: Literal["forward_kl", "reverse_kl", "jsd"] = "forward_kl"
-    """Seen from the learner: forward KL is KL(peer || own)."""
+    divergence: Literal["forward_kl", "reverse_kl", "jsd", "uld"] = "forward_kl"
+    """Seen from the learner: forward KL is KL(peer || own). `uld` compares sorted probabilities of
+    tokens in place of common classes (Boizard et al. 2024, arXiv:2402.12030); it needs all logits
+    in memory."""
+    direction: Literal["both", "to_proxy", "to_own"] = "both"
+    """Who learns from the other: both, the DPM only, or the SLM and the LLM only."""
     gate: Literal["none", "sample", "chunk"] = "sample"
     """Learn from the peer everywhere, or only in samples (chunks) where it has fewer nats per
     byte."""
@@ -135,6 +139,9 @@ class MethodConfig(Section):
     rounds: int = Field(3, ge=1)
     participation: float = Field(1.0, gt=0, le=1)
     """Part of the devices that is drawn to take part in a round; at least one is."""
+    aggregation: Literal["factors", "product"] = "factors"
+    """How LoRA is averaged: its factors one by one, or what they stand for, B A, cut to the rank
+    again; the same thing where weights themselves travel."""
     distill: DistillConfig = DistillConfig()
     dst: DstConfig = DstConfig()
     saml: SamlConfig = SamlConfig()

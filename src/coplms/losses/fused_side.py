@@ -175,6 +175,7 @@ class LearningSide:
             opened: 1 where the gate is open, `[chunks]`.
         """
         kind, tau = self.exchange.divergence, self.exchange.temperature
+        assert kind != "uld"  # which has no fused form
         opened = opened * own.is_known * peer.is_known.to(opened.device)
         value, slope = divergence_slope(own.classes, peer.classes.to(opened.device), kind)
         force = opened * (self.exchange.weight * tau * self._per_chunk)

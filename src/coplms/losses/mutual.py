@@ -8,11 +8,19 @@ where a model's output head is of an unknown form.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from coplms.losses.rows import Divergence, class_probabilities, divergence, token_nll, with_event
+from coplms.losses.rows import (
+    Divergence,
+    class_probabilities,
+    divergence,
+    probabilities,
+    token_nll,
+    with_event,
+)
 
 
 @dataclass(frozen=True)
@@ -26,14 +34,16 @@ class Exchange:
         gate: Learn everywhere, or where the peer has fewer nats over the same bytes.
         chunk_event: Whether a chunk is an outcome of its own.
         leaks: What a shut gate lets through to the left and to the right side, 0 to 1.
+        heard: What of that the left and the right side take in, 0 to 1: 0 where it only teaches.
     """
 
     weight: float
     temperature: float = 1.0
-    divergence: Divergence = "forward_kl"
+    divergence: Divergence | Literal["uld"] = "forward_kl"
     gate: str = "sample"
     chunk_event: bool = False
     leaks: tuple[float, float] = (0.0, 0.0)
+    heard: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -132,13 +142,20 @@ def mutual_loss(
         zero = left_ce.detach() * 0
         return MutualLoss(left_ce, right_ce, left_ce, right_ce, zero, zero, zero, zero)
     is_chunk = (left.count > 1) | (right.count > 1)
-    p = _outcomes(left, left_nll, num_classes, is_chunk, exchange)
-    q = _outcomes(right, right_nll, num_classes, is_chunk, exchange)
     left_cost = chunk_sums(left_nll.detach(), left.first, left.count)
     right_cost = chunk_sums(right_nll.detach(), right.first, right.count)
     left_open, right_open = open_gates(left_cost, right_cost, samples, exchange)
-    left_kl = (left_open * divergence(p, q, exchange.divergence)).sum() / totals.chunks
-    right_kl = (right_open * divergence(q, p, exchange.divergence)).sum() / totals.chunks
+    if exchange.divergence == "uld":
+        width = max(left.logits.shape[1], right.logits.shape[1])
+        p, q = (_ranked(side, width, exchange.temperature) for side in (left, right))
+        to_left, to_right = (p - q.detach()).abs().sum(1), (q - p.detach()).abs().sum(1)
+    else:
+        p = _outcomes(left, left_nll, num_classes, is_chunk, exchange)
+        q = _outcomes(right, right_nll, num_classes, is_chunk, exchange)
+        kind = exchange.divergence
+        to_left, to_right = divergence(p, q, kind), divergence(q, p, kind)
+    left_kl = (left_open * to_left).sum() / totals.chunks
+    right_kl = (right_open * to_right).sum() / totals.chunks
     scale = exchange.weight * exchange.temperature**2
     return MutualLoss(
         left=left_ce + scale * left_kl,
@@ -167,19 +184,30 @@ def open_gates(
     >>> open_gates(torch.tensor([1.0, 5.0]), torch.tensor([2.0, 3.0]), torch.zeros(2), chunk_gate)
     (tensor([0., 1.]), tensor([1.0000, 0.5000]))
     """
+    to_left, to_right = exchange.heard
     if exchange.gate == "none":
-        return torch.ones_like(left_cost), torch.ones_like(left_cost)
+        return torch.full_like(left_cost, to_left), torch.full_like(left_cost, to_right)
     if exchange.gate == "sample":
         left_cost, right_cost = _sample_sums(left_cost, samples), _sample_sums(right_cost, samples)
     dtype = left_cost.dtype
     left, right = (right_cost < left_cost).to(dtype), (left_cost < right_cost).to(dtype)
-    return left.clamp_min(exchange.leaks[0]), right.clamp_min(exchange.leaks[1])
+    leaks = exchange.leaks
+    return to_left * left.clamp_min(leaks[0]), to_right * right.clamp_min(leaks[1])
 
 
 def chunk_sums(values: Tensor, first: Tensor, count: Tensor) -> Tensor:
     """Sum of every chunk's rows; in float64, so that it does not depend on the rows before."""
     total = torch.cat([values.new_zeros(1), values.cumsum(0, dtype=torch.float64)])
     return (total[first + count] - total[first]).to(values.dtype)
+
+
+def _ranked(side: Side, width: int, temperature: float) -> Tensor:
+    """Probabilities of tokens, falling, at every chunk, filled with zeros: `[chunks, width]`.
+
+    What ULD compares (arXiv:2402.12030, eq. 4): whatever a token is, only its rank counts.
+    """
+    ranked = probabilities(side.logits[side.first], temperature).sort(1, descending=True).values
+    return torch.nn.functional.pad(ranked, (0, width - ranked.shape[1]))
 
 
 def _outcomes(

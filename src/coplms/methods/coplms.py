@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from coplms.config.method import MethodConfig, OptimizerConfig
-from coplms.consortium.aggregate import weighted_mean
+from coplms.consortium.aggregate import weighted_mean, weighted_product
 from coplms.consortium.inbox import Uploads
 from coplms.consortium.journal import Journal, Label
 from coplms.consortium.members import DOMAIN, OWN, SHARED, Device, Server, use_domain_adapter
@@ -100,7 +100,8 @@ class CoPLMs:
         proxy = shared if self.config.saml.server_proxy == "train" else None
 
         def aggregate(_: Phase) -> dict[str, float]:
-            shared.load_values(weighted_mean(uploads))
+            mean = weighted_product if self.config.aggregation == "product" else weighted_mean
+            shared.load_values(mean(uploads))
             return {"num_devices": len(uploads)}
 
         def saml(phase: Phase) -> dict[str, float]:
@@ -193,7 +194,9 @@ class CoPLMs:
             parts,
             [Pool(own_text, batch - taken), Pool(answered, taken)],
             steps,
-            lambda: replace(self._exchange(parts, num_examples, costs), weight=weight),
+            lambda: replace(
+                self._exchange(parts, num_examples, costs), weight=weight, heard=(0.0, 1.0)
+            ),
             self.optimizer,
             phase,
         )

@@ -37,7 +37,7 @@ def pair_loss(
     places = ((chunks.left_first, chunks.left_count), (chunks.right_first, chunks.right_count))
     views = list(zip(pairing.seats, (batch.left, batch.right), places, learns, strict=True))
     samples = on_device(chunks.sample, pairing.left.model.device)
-    if not pairing.is_fused:
+    if not pairing.is_fused or exchange.divergence == "uld":
         one, other = (_side(*view) for view in views)
         return mutual_loss(one, other, samples, pairing.num_classes, exchange, totals)
     vocab_size = pairing.seats[1].classes.numel()

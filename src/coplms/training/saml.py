@@ -19,6 +19,9 @@ from coplms.training.pair import Pairing
 from coplms.training.pair_encoding import PairedExample
 from coplms.training.pair_loss import joint, pair_loss
 
+_HEARD = {"both": (1.0, 1.0), "to_proxy": (1.0, 0.0), "to_own": (0.0, 1.0)}
+"""What the left side, a DPM, and the right side take in from the other."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -56,6 +59,7 @@ def exchange_of(
         gate=config.gate,
         chunk_event=config.chunk_event,
         leaks=leaks,
+        heard=_HEARD[config.direction],
     )
 
 

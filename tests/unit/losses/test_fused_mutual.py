@@ -23,6 +23,8 @@ EXCHANGES = [
     Exchange(1.0, 3.0, "reverse_kl", "sample", True),
     Exchange(1.0, gate="sample", leaks=(0.3, 0.0)),
     Exchange(1.0, gate="chunk", leaks=(0.2, 0.9)),
+    Exchange(1.0, gate="none", heard=(0.0, 1.0)),
+    Exchange(1.0, gate="sample", leaks=(0.3, 0.0), heard=(1.0, 0.5)),
 ]
 
 
@@ -58,7 +60,7 @@ def test_losses_and_gradients_are_those_of_the_plain_path(
     [{"bias": True}, {"softcap": 1.5}, {"terms": 2}, {"bias": True, "softcap": 2.0, "terms": 3}],
     ids=str,
 )
-@pytest.mark.parametrize("exchange", EXCHANGES[-3:], ids=str)
+@pytest.mark.parametrize("exchange", EXCHANGES[-5:], ids=str)
 def test_every_form_of_head_gives_the_plain_gradients(
     exchange: Exchange, form: dict[str, float]
 ) -> None:
@@ -84,7 +86,7 @@ def test_losses_do_not_depend_on_the_blocks(
     assert_same(texts.fused(exchange, sizes), texts.plain(exchange), texts, 1e-11)
 
 
-@pytest.mark.parametrize("exchange", EXCHANGES[:-2], ids=str)
+@pytest.mark.parametrize("exchange", EXCHANGES[:-4], ids=str)
 def test_swapping_the_sides_swaps_the_losses(exchange: Exchange) -> None:
     texts = make_texts(1)
     one, two = texts.fused(exchange, SIZES), texts.swapped().fused(exchange, SIZES)

@@ -356,3 +356,37 @@ def test_sample_numbers_may_have_gaps() -> None:
     one = mutual_loss(left, right, samples, 2, Exchange(1.0, gate="sample"))
     two = mutual_loss(left, right, wide, 2, Exchange(1.0, gate="sample"))
     assert (one.left, one.right) == (two.left, two.right)
+
+
+def test_a_side_that_is_only_to_teach_learns_from_nobody() -> None:
+    left, right, samples = make_sides()
+    both = mutual_loss(left, right, samples, NUM_CLASSES, Exchange(2.0, gate="none"))
+    deaf = Exchange(2.0, gate="none", heard=(0.0, 1.0))
+    found = mutual_loss(left, right, samples, NUM_CLASSES, deaf)
+    assert torch.equal(found.left, found.left_ce)
+    assert torch.equal(found.right, both.right)
+    assert found.left_kl.item() == 0
+    for gate in ("sample", "chunk"):
+        leaky = Exchange(2.0, gate=gate, leaks=(1.0, 1.0), heard=(1.0, 0.0))
+        found = mutual_loss(left, right, samples, NUM_CLASSES, leaky)
+        assert torch.equal(found.right, found.right_ce)
+        assert found.left_open.item() == 1
+
+
+def test_uld_compares_sorted_probabilities_whatever_the_tokens() -> None:
+    left = side(torch.log(torch.tensor([[0.1, 0.6, 0.3]], dtype=F64)), [0], [0, 1, 2], [0], [1])
+    right = side(
+        torch.log(torch.tensor([[0.4, 0.1, 0.05, 0.45]], dtype=F64)), [3], [0, 1, 2, 3], [0], [1]
+    )
+    exchange = Exchange(0.5, divergence="uld", gate="none")
+    found = mutual_loss(left, right, torch.zeros(1), 4, exchange)
+    distance = abs(0.6 - 0.45) + abs(0.3 - 0.4) + abs(0.1 - 0.1) + 0.05
+    assert found.left_kl.item() == pytest.approx(distance)
+    assert found.right_kl.item() == pytest.approx(distance)
+    assert found.left.item() == pytest.approx(-math.log(0.1) + 0.5 * distance)
+    (gradient,) = torch.autograd.grad(found.left, left.logits, retain_graph=True)
+    assert torch.autograd.grad(found.left, right.logits, allow_unused=True)[0] is None
+    p = torch.tensor([0.1, 0.6, 0.3], dtype=F64)
+    slope = torch.tensor([0.0, 1.0, -1.0], dtype=F64)  # of the distance; 0.1 meets 0.1
+    wanted = p - torch.tensor([1.0, 0, 0]) + 0.5 * p * (slope - (p * slope).sum())
+    assert torch.allclose(gradient[0], wanted)
