@@ -122,6 +122,8 @@ def test_learning_rates_are_chosen_on_dev_text_for_each_method(tmp_path: Path, c
     assert commands.keys() == {"standalone", "alike"}
     assert all("optimizer.learning_rate=0.01" in command for command in commands.values())
     assert all("evaluation.split" not in command for command in commands.values())
+    logs = (tmp_path / "out/cells/learning-rates/requests/as-given/standalone").glob("*.log")
+    assert {path.name for path in logs} == {"rate-1e-09.log", "rate-0.01.log"}
     dev = tmp_path / "out/cells/learning-rates/requests/as-given/standalone/rate-0.01/config.yaml"
     assert yaml.safe_load(dev.read_text())["evaluation"]["split"] == "dev"
 

@@ -158,7 +158,7 @@ class Comparison:
             self._stop()
             raise
         if failed:
-            log = failed[0].folder(self.output).with_suffix(".log")
+            log = failed[0].log(self.output)
             raise RunError(
                 f"{len(failed)} of {len(cells)} cells failed, such as {failed[0].name}; see {log}. "
                 "Mend it and start the same command again: what is done is kept"
@@ -182,7 +182,7 @@ class Comparison:
         folder = cell.folder(self.output)
         folder.parent.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
-        with folder.with_suffix(".log").open("a", encoding="utf-8") as log:
+        with cell.log(self.output).open("a", encoding="utf-8") as log:
             process = subprocess.Popen(
                 cell.command(self.output),
                 stdout=log,

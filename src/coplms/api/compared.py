@@ -22,11 +22,12 @@ def write_tables(comparison: Comparison, rates: Rates) -> list[Path]:
     outcomes = comparison.outcomes(rates)
     if not outcomes:
         return []
+    methods = [each.name for each in bench.methods]
     rows = tidy(outcomes)
     paths = [
         record.write_text("results.jsonl", as_jsonl(rows)),
         record.write_text("results.csv", as_csv(rows)),
-        record.write_text("results.md", markdown(outcomes)),
+        record.write_text("results.md", markdown(outcomes, methods)),
     ]
     facts = {
         "Command": comparison.command,
@@ -36,7 +37,7 @@ def write_tables(comparison: Comparison, rates: Rates) -> list[Path]:
     }
     missing = len(list(comparison.grid.main(rates))) - len(outcomes)
     try:
-        page = bench_page(bench.name, outcomes, bench.upper_bounds, facts, missing)
+        page = bench_page(bench.name, outcomes, methods, bench.upper_bounds, facts, missing)
     except MissingExtraError:
         return paths
     return [*paths, record.write_text("report.html", page)]

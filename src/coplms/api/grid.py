@@ -46,6 +46,11 @@ class Cell:
         """The run's folder."""
         return output / "cells" / self.name
 
+    def log(self, output: Path) -> Path:
+        """What its process prints."""
+        folder = self.folder(output)
+        return folder.with_name(f"{folder.name}.log")
+
     def arguments(self, output: Path) -> list[str]:
         """What `coplms` is called with."""
         settings = [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]

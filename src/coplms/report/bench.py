@@ -217,11 +217,11 @@ def groups(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
     return found
 
 
-def rows_of(outcomes: Sequence[Outcome], first: str) -> list[Row]:
-    """The methods of one data set and partition, in their order; `first` is compared with all."""
-    by_method: dict[str, list[Outcome]] = {}
-    for each in outcomes:
-        by_method.setdefault(each.about["method"], []).append(each)
+def rows_of(outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[Row]:
+    """The methods of one data set and partition, in this order; the first is compared with all."""
+    found = {name: [each for each in outcomes if each.about["method"] == name] for name in methods}
+    by_method = {name: runs for name, runs in found.items() if runs}
+    first = methods[0]
     return [
         Row(
             method=name,
@@ -261,12 +261,14 @@ def differences(ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str)
     return found
 
 
-def lead(rows: Sequence[Row], metric: str, upper_bounds: Iterable[str]) -> tuple[str, float] | None:
-    """The best rival of the first row, and the first row's relative lead over it in percent."""
-    ours, *others = rows
+def lead(
+    rows: Sequence[Row], first: str, metric: str, upper_bounds: Iterable[str]
+) -> tuple[str, float] | None:
+    """The best rival of a method, and its relative lead over that in percent; None without one."""
+    ours = next((row for row in rows if row.method == first), None)
     bounds = set(upper_bounds)
-    rivals = [row for row in others if row.method not in bounds]
-    if not rivals:
+    rivals = [row for row in rows if row.method not in {first, *bounds}]
+    if ours is None or not rivals:
         return None
     best = max(rivals, key=lambda row: row.scores[metric, "mean"].mean)
     value = best.scores[metric, "mean"].mean

@@ -16,6 +16,7 @@ _KINDS = {"mean": "all models", "llm": "LLM", "slm": "SLMs"}
 def bench_page(
     title: str,
     outcomes: Sequence[Outcome],
+    methods: Sequence[str],
     upper_bounds: Sequence[str],
     facts: Mapping[str, str],
     num_missing: int,
@@ -24,7 +25,8 @@ def bench_page(
 
     Args:
         title: The bench's name.
-        outcomes: Of the finished cells, methods in the table's order; the first is compared.
+        outcomes: Of the finished cells.
+        methods: All rows, in their order; the first is compared with every other.
         upper_bounds: Methods that are no rivals.
         facts: What else is to be known: the command, the machine, versions.
         num_missing: Cells that are not finished.
@@ -32,7 +34,8 @@ def bench_page(
     Raises:
         MissingExtraError: If matplotlib is not installed.
     """
-    methods = list(dict.fromkeys(str(each.about["method"]) for each in outcomes))
+    done = {each.about["method"] for each in outcomes}
+    methods = [methods[0], *(name for name in methods[1:] if name in done)]
     seeds = sorted({each.about["seed"] for each in outcomes})
     parts = [
         _group_section(place, key, found, methods, upper_bounds)
@@ -45,7 +48,7 @@ def bench_page(
             "header",
             element("p", "coplms compare", class_="eyebrow"),
             element("h1", title),
-            element("p", f"{len(methods)} methods, {_seeds(seeds)}", class_="facts"),
+            element("p", f"{len(done)} methods, {_seeds(seeds)}", class_="facts"),
             *missing,
             _leads(outcomes, methods, upper_bounds),
         ),
@@ -54,12 +57,11 @@ def bench_page(
     )
 
 
-def markdown(outcomes: Sequence[Outcome]) -> str:
-    """The tables of all data sets for a document."""
+def markdown(outcomes: Sequence[Outcome], methods: Sequence[str]) -> str:
+    """The tables of all data sets for a document; the first method is compared with the others."""
     lines: list[str] = []
-    first = str(outcomes[0].about["method"]) if outcomes else ""
     for (data, partition), found in groups(outcomes).items():
-        rows = rows_of(found, first)
+        rows = rows_of(found, methods)
         lines += [
             f"{data}, {partition}:",
             "",
@@ -115,10 +117,10 @@ def _leads(
     gains: dict[str, list[float]] = {metric: [] for metric in METRICS}
     body = []
     for (data, partition), found in groups(outcomes).items():
-        rows = rows_of(found, methods[0])
+        rows = rows_of(found, methods)
         cells = []
         for metric in METRICS:
-            best = lead(rows, metric, upper_bounds) if rows[0].method == methods[0] else None
+            best = lead(rows, methods[0], metric, upper_bounds)
             if best is not None:
                 gains[metric].append(best[1])
             cells += [DASH, DASH] if best is None else [best[0], f"{best[1]:+.1f} %"]
@@ -141,7 +143,7 @@ def _group_section(
     methods: Sequence[str],
     upper_bounds: Sequence[str],
 ) -> Html:
-    rows = rows_of(outcomes, methods[0])
+    rows = rows_of(outcomes, methods)
     head = element("tr", *map(header, ["Method", "Seeds", *_columns()]))
     best = max(
         (each for each in rows if each.method not in upper_bounds),

@@ -104,7 +104,7 @@ def test_methods_are_compared_seed_by_seed_and_model_by_model(outcome: Make) -> 
     ours = [outcome("a", 0, 30.0, 50.0), outcome("a", 1, 31.0, 51.0), outcome("a", 2, 1.0, 1.0)]
     theirs = [outcome("b", 1, 30.0, 40.0), outcome("b", 0, 29.0, 45.0)]
     assert differences(ours, theirs, "rougeL") == [1.0, 5.0, 1.0, 11.0]
-    rows = rows_of([*ours, *theirs], "a")
+    rows = rows_of([*ours, *theirs], ["a", "b"])
     assert [row.method for row in rows] == ["a", "b"]
     assert rows[0].p_values == {"rougeL": None, "exact_match": None}
     assert rows[1].p_values["rougeL"] == pytest.approx(2 / 16)
@@ -112,27 +112,30 @@ def test_methods_are_compared_seed_by_seed_and_model_by_model(outcome: Make) -> 
 
 def test_the_lead_is_over_the_best_rival_and_relative(outcome: Make) -> None:
     found = [outcome(m, 0, v, v) for m, v in (("a", 44.0), ("b", 40.0), ("c", 20.0), ("all", 80.0))]
-    rows = rows_of(found, "a")
-    name, percent = lead(rows, "rougeL", ["all"]) or ("", math.nan)
+    rows = rows_of(found, ["a", "b", "c", "all"])
+    name, percent = lead(rows, "a", "rougeL", ["all"]) or ("", math.nan)
     assert (name, percent) == ("b", pytest.approx(10.0))
-    assert (lead(rows, "rougeL", []) or ("", 0))[0] == "all"
-    assert lead(rows[:1], "rougeL", []) is None
+    assert (lead(rows, "a", "rougeL", []) or ("", 0))[0] == "all"
+    assert lead(rows[:1], "a", "rougeL", []) is None
+    assert lead(rows[1:], "a", "rougeL", []) is None
 
 
 def test_the_page_says_how_many_seeds_and_which_commands(outcome: Make) -> None:
     pytest.importorskip("matplotlib")
     found = [outcome(m, s, 40.0 + s, 50.0) for m in ("a", "<b>") for s in (0, 1)]
-    page = bench_page("Trial & error", found, (), {"Command": "coplms compare x"}, 3)
+    page = bench_page("Trial & error", found, ["a", "<b>"], (), {"Command": "coplms compare x"}, 3)
     assert "2 seeds (0, 1)" in page
     assert "3 cells are not finished" in page
     assert page.count("coplms train --seed 1") == 2
     assert "<b>" not in page
     assert "Trial &amp; error" in page
     assert page.count("<svg") == 6
-    assert bench_page("Trial & error", found, (), {}, 0) != page
+    assert bench_page("Trial & error", found, ["a", "<b>"], (), {}, 0) != page
 
 
 def test_the_markdown_table_names_seeds_and_spread(outcome: Make) -> None:
-    text = markdown([outcome(m, s, 40.0 + 2 * s, 50.0) for m in ("a", "b") for s in (0, 1)])
+    text = markdown(
+        [outcome(m, s, 40.0 + 2 * s, 50.0) for m in ("a", "b") for s in (0, 1)], ["a", "b"]
+    )
     row = next(line for line in text.splitlines() if line.startswith("| b |"))
     assert row.startswith("| b | 2 | 45.5 \N{PLUS-MINUS SIGN} 0.7 | 41.0 \N{PLUS-MINUS SIGN} 1.4 |")
