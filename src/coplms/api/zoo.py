@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from coplms.config.model import ZooConfig
 from coplms.config.training import TrainingConfig
 from coplms.data.text import DEMO, read_text
 from coplms.models.load import resolve_device
@@ -41,6 +42,12 @@ def ensure_zoo(
     """Folders of the mini models that the configuration names, trained where not cached."""
     if config.zoo is None:
         return {}
-    texts = list(read_text(config.zoo.text or (DEMO,)))
-    device = resolve_device(config.device)
-    return build_zoo(config.zoo, texts, cache / "zoo", on_progress, device)
+    return build_recipe(config.zoo, config.device, cache, on_progress)
+
+
+def build_recipe(
+    recipe: ZooConfig, device: str, cache: Path, on_progress: ZooProgress | None = None
+) -> dict[str, Path]:
+    """Folders of a recipe's models, trained where not cached."""
+    texts = list(read_text(recipe.text or (DEMO,)))
+    return build_zoo(recipe, texts, cache / "zoo", on_progress, resolve_device(device))

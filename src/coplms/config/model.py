@@ -1,8 +1,11 @@
 """Which models take part, and how they are tuned."""
 
+from collections.abc import Mapping
+from importlib.resources import files
 from typing import Literal
 
-from pydantic import Field
+import yaml
+from pydantic import Field, model_validator
 
 from coplms.config.base import Section
 from coplms.config.compute import DEVICE_PATTERN
@@ -84,9 +87,16 @@ class ZooModelConfig(Section):
     """Optimiser steps of pre-training."""
 
 
+PRESETS = ("bench", "bench-large")
+"""Recipes that are shipped, in `presets/`."""
+
+
 class ZooConfig(Section):
     """The mini zoo: small models trained from scratch on text, offline."""
 
+    preset: Literal["bench", "bench-large"] | None = None
+    """Takes what is not given here from a shipped recipe: the bench's models, for two cores or a
+    GPU."""
     text: tuple[str, ...] = ()
     """Files to train on: JSONL or JSONL.gz with `text`, or with `instruction`, `input`, `output`;
     empty: the text that coplms generates for its quick start."""
@@ -96,6 +106,14 @@ class ZooConfig(Section):
     """Tokens per training sequence."""
     learning_rate: float = Field(2e-3, gt=0)
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: object) -> object:
+        if not isinstance(values, Mapping) or values.get("preset") not in PRESETS:
+            return values
+        recipe = files("coplms.config").joinpath("presets", f"{values['preset']}.yaml")
+        return {**yaml.safe_load(recipe.read_text(encoding="utf-8")), **values}
 
 
 from coplms.config.data import MemberDataConfig  # noqa: E402  (DeviceConfig names it)

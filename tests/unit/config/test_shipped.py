@@ -1,18 +1,21 @@
 """Every configuration that is shipped loads."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from coplms.config.load import load_config, load_edge
+from coplms.api.grid import Grid
+from coplms.config.load import load_bench, load_config, load_edge
 
 CONFIGS = Path(__file__).parents[3] / "configs"
+BENCHES = [CONFIGS / "bench" / f"{name}.yaml" for name in ("quick", "main", "ablations")]
 EDGES = [CONFIGS / "network" / f"{name}.yaml" for name in ("hospital", "factory")]
 
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in sorted(CONFIGS.rglob("*.yaml")) if path not in EDGES],
+    [path for path in sorted(CONFIGS.rglob("*.yaml")) if path not in EDGES + BENCHES],
     ids=lambda path: path.stem,
 )
 def test_a_shipped_consortium_loads(path: Path) -> None:
@@ -27,3 +30,22 @@ def test_a_shipped_device_loads(path: Path) -> None:
 def test_each_device_of_the_shipped_network_has_a_file() -> None:
     config = load_config(CONFIGS / "network" / "consortium.yaml")
     assert config.remote == tuple(path.stem for path in EDGES)
+
+
+@pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
+def test_every_cell_of_a_shipped_bench_loads(path: Path) -> None:
+    grid = Grid(load_bench(path), path.parent)
+    cells = [*grid.choosing(), *grid.main({})]
+    assert len({cell.name for cell in cells}) == len(cells)
+    for cell in cells:
+        settings = [f"{key}={json.dumps(value)}" for key, value in cell.settings.items()]
+        config = load_config(cell.config, settings)
+        assert config.method.device_steps == 600 or path.stem == "quick"
+        assert config.method.server_steps == 600 or path.stem == "quick"
+
+
+def test_data_sets_of_the_bench_differ_in_data_and_not_in_models() -> None:
+    benches = load_bench(CONFIGS / "bench" / "main.yaml").data
+    configs = [load_config(CONFIGS / "bench" / each.config) for each in benches]
+    assert len({str((c.llm, c.dpm, c.zoo, [d.slm for d in c.devices])) for c in configs}) == 1
+    assert {c.zoo.preset for c in configs if c.zoo is not None} == {"bench"}
