@@ -10,11 +10,19 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
+from coplms.api.ask import load_tuned
+from coplms.api.check import check_run
 from coplms.api.consortium import Consortium
+from coplms.api.export import export_models
 from coplms.api.parties import SimulatedParties
+from coplms.api.post import Network
 from coplms.config.load import load_config
+from coplms.consortium.record import read_history
 from coplms.errors import ConfigError
+from coplms.report.html import render
+from coplms.runtimes.local import LocalLink
 from tests.integration.test_run import Quiet, write_config
 
 METHODS = ("standalone", "centralised", "fedlora", "llm2slm", "fedcollm", "fedmkt")
@@ -238,6 +246,44 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     assert wanted.keys() == found.keys()
     for part, state in wanted.items():
         assert all(torch.equal(found[part][name], value) for name, value in state.items()), part
+
+
+@pytest.mark.parametrize("tuning", ["full", "{kind: lora, rank: 2}"])
+@pytest.mark.parametrize("method", ["fedmkt", "fedcollm"])
+def test_the_tuned_models_can_be_asked_and_exported(
+    train: Train, tmp_path: Path, method: str, tuning: str
+) -> None:
+    run = train(method, f"tuning={tuning}" if tuning != "full" else "tuning.kind=full")
+    found = export_models(run.folder, tmp_path / "models")
+    assert set(found) == {"server/llm", "bank/slm", "travel/slm"}
+    for folder in found.values():
+        assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 1000
+    state = run.states()["bank/" + ("dpm-shared" if method == "fedcollm" else "slm")]
+    model = load_tuned(run.folder, "bank")
+    named = dict(model.network.named_parameters())
+    for name, value in state.items():
+        if name.startswith("value/") and "lora" not in name and tuning == "full":
+            assert torch.equal(named[name.removeprefix("value/")], value)
+    if tuning != "full":
+        values = [value.abs().sum().item() for name, value in named.items() if "lora_B" in name]
+        wanted = [v.abs().sum().item() for n, v in state.items() if "value/" in n and "lora_B" in n]
+        assert sorted(values) == pytest.approx(sorted(wanted))
+        assert max(wanted) > 0
+
+
+def test_a_baseline_is_not_run_over_a_network(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path), ("method.name=fedmkt",))
+    with pytest.raises(ConfigError, match="only simulated"):
+        Consortium(config).serve(
+            tmp_path / "run", Network(LocalLink(lambda _: bytes, [], strict=True))
+        )
+
+
+def test_the_report_and_a_dry_run_say_which_method_it_is(train: Train, cache: Path) -> None:
+    run = train("fedmkt")
+    assert "The baseline fedmkt with mini/llm" in render(read_history(run.folder))
+    config = load_config(run.folder / "config.yaml")
+    assert any("'fedmkt' is a baseline" in words for words in check_run(config, cache).warnings)
 
 
 def test_a_method_that_nobody_knows_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from coplms.api.assemble import MINI
 from coplms.api.cache import default_cache
 from coplms.api.output import PROXY_DOMAIN, PROXY_SHARED, adapter_folder, model_folder
 from coplms.config.load import load_config
+from coplms.config.method import WITH_PROXY
 from coplms.config.model import ModelConfig
 from coplms.config.run import RunConfig
 from coplms.consortium.members import DOMAIN, OWN, SHARED
@@ -41,9 +42,13 @@ def read_run_config(run: Path) -> RunConfig:
     return load_config(path)
 
 
-def members_of(config: RunConfig) -> dict[str, tuple[str, str]]:
-    """Member -> the models it keeps, its own one first, then its copy of the DPM."""
-    return {SERVER: ("llm", "dpm"), **{device.name: ("slm", "dpm") for device in config.devices}}
+def members_of(config: RunConfig) -> dict[str, tuple[str, ...]]:
+    """Member -> the models it keeps, its own one first, then its copy of the DPM.
+
+    A baseline's members keep one model each.
+    """
+    dpm = ("dpm",) if config.method.name == "coplms" else ()
+    return {SERVER: ("llm", *dpm), **{device.name: ("slm", *dpm) for device in config.devices}}
 
 
 def load_tuned(run: str | Path, member: str, model: str | None = None) -> LanguageModel:
@@ -76,6 +81,9 @@ def load_tuned(run: str | Path, member: str, model: str | None = None) -> Langua
     if kind == "dpm":
         return _load_proxy(folder, config, member)
     slms = {device.name: device.slm for device in config.devices}
+    if config.method.name in WITH_PROXY:  # whose devices tune the DPM in place of their SLM
+        proxy = ModelConfig(model=str(folder / "dpm"), tuning=config.dpm.tuning)
+        slms = dict.fromkeys(slms, proxy)
     described = slms.get(member) or config.llm
     return _load_own(folder, config, member, kind, described)
 

@@ -13,7 +13,14 @@ from coplms.api.plan import ModelPlan, PartPlan, plan_models
 from coplms.api.reading import Misfit, Reading, read_member, readers, trained_on
 from coplms.api.refuse import check_settings, member_encoders, misfit_refusal
 from coplms.api.volume import DiskCheck, Traffic, check_disk, disk_error, estimate_traffic
-from coplms.api.warn import warn_data, warn_disk, warn_memory, warn_models, warn_pairs
+from coplms.api.warn import (
+    warn_data,
+    warn_disk,
+    warn_memory,
+    warn_method,
+    warn_models,
+    warn_pairs,
+)
 from coplms.api.zoo import zoo_folders
 from coplms.config.run import RunConfig
 from coplms.consortium.messages import SERVER
@@ -89,6 +96,7 @@ def check_run(config: RunConfig, cache: Path, output: Path = NEW_RUN) -> RunChec
     models, held = model_checks(plans), data_checks(data)
     own_steps = [plan.parts[0].steps for plan in plans if plan.role != "dpm"]
     warnings = (
+        *warn_method(config),
         *warn_models(models),
         *warn_pairs(pairs),
         *warn_data(held, readings),

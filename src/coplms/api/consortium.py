@@ -16,7 +16,7 @@ from coplms.api.output import save_server
 from coplms.api.parties import SimulatedParties
 from coplms.api.post import Network, all_done, make_post, without_devices
 from coplms.api.recorder import DeviceRecorder, Recorder, Silent
-from coplms.api.refuse import check_before_training, refuse_remote
+from coplms.api.refuse import check_before_training, refuse_baseline, refuse_remote
 from coplms.api.run import Run
 from coplms.api.server import ServerBuilder
 from coplms.api.workshop import Workshop
@@ -95,7 +95,9 @@ class Consortium:
 
         Raises:
             QuorumError: If too few devices answered; started again, the run goes on.
+            ConfigError: If the method is a baseline, which is only simulated.
         """
+        refuse_baseline(self.config)
         served = Consortium(without_devices(self.config), self.cache)
         return served._run(Path(output), observer or Silent(), on_zoo_progress, network)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from coplms.api.assemble import Assembler
 from coplms.api.server import ServerBuilder
 from coplms.api.workshop import Workshop
+from coplms.config.method import WITH_PROXY
 from coplms.config.model import ModelConfig
 from coplms.config.participation import draw_devices
 from coplms.config.run import RunConfig
@@ -29,9 +30,6 @@ from coplms.training.learner import Learner
 from coplms.training.pair import Pairing
 from coplms.transport.codec import Message, Schema, decode, encode
 from coplms.transport.ledger import Ledger, LedgerEntry
-
-WITH_PROXY = frozenset({"fedcollm"})
-"""Baselines whose devices tune the DPM in place of a model of their own."""
 
 
 @dataclass(eq=False)

@@ -54,6 +54,19 @@ def check_before_training(
         count_classes(encoders[SERVER].model, encoder.model, cache)
 
 
+def refuse_baseline(config: RunConfig) -> None:
+    """Refuses to run a baseline over a network.
+
+    Raises:
+        ConfigError: If the method is one.
+    """
+    if config.method.name != "coplms":
+        raise ConfigError(
+            f"method.name: '{config.method.name}' is a baseline, which is only simulated. Run it "
+            "with coplms train, or take coplms over the network."
+        )
+
+
 def refuse_remote(config: RunConfig) -> None:
     """Refuses to simulate devices that are described elsewhere.
 

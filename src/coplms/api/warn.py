@@ -7,6 +7,7 @@ from coplms.api.memory import MemoryCheck
 from coplms.api.pairs import PairCheck
 from coplms.api.reading import Reading
 from coplms.api.volume import DiskCheck
+from coplms.config.run import RunConfig
 from coplms.consortium.messages import SERVER
 from coplms.report.costs import size_text
 
@@ -15,6 +16,15 @@ FEW_EXAMPLES = 50
 MANY_CUT = 0.05
 TIGHT_DISK = 0.8
 _SHOWN = 5
+
+
+def warn_method(config: RunConfig) -> Iterator[str]:
+    """Estimates that are not of the method."""
+    if config.method.name != "coplms":
+        yield (
+            f"'{config.method.name}' is a baseline: memory, disk and traffic are estimated as for "
+            "coplms, and steps of parts that it does not have are not taken."
+        )
 
 
 def warn_models(models: Sequence[ModelCheck]) -> Iterator[str]:

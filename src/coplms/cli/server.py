@@ -124,7 +124,9 @@ def _check(config: "RunConfig", output: Path) -> None:
     from coplms.api.cache import default_cache
     from coplms.api.folder import check_folder
     from coplms.api.post import without_devices
+    from coplms.api.refuse import refuse_baseline
 
+    refuse_baseline(config)
     served = without_devices(config)
     check_folder(output, served)
     print_check(served, default_cache(), output)
@@ -180,7 +182,9 @@ def run(config: "RunConfig", output: Path, state: Path, local_devices: int | Non
         begin_heavy_work()
         from coplms.api.consortium import Consortium
         from coplms.api.lock import hold
+        from coplms.api.refuse import refuse_baseline
 
+        refuse_baseline(config)
         stack.enter_context(hold(state))
         hub = stack.enter_context(_hub(config, state))
         say(f"listening at {hub.gate.address} for {len(config.devices)} devices; state in {state}")

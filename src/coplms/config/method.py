@@ -128,6 +128,10 @@ MethodName = Literal[
 """Ours first; the others are what it is compared with (docs/baselines.md)."""
 
 
+WITH_PROXY = frozenset({"fedcollm"})
+"""Baselines whose devices tune the DPM in place of a model of their own."""
+
+
 class MethodConfig(Section):
     """How models are tuned: Co-PLMs (arXiv:2511.11678), or a baseline with as many steps.
 

@@ -74,8 +74,9 @@ def _title(history: RunHistory) -> str:
 
 def _header(history: RunHistory) -> Html:
     devices = history.config.get("devices") or ()
+    llm = section(history.config, "llm").get("model") or "an unnamed LLM"
     facts = [
-        f"Co-PLMs with {section(history.config, 'llm').get('model') or 'an unnamed LLM'}",
+        f"{_method(history)} with {llm}",
         _counted(len(devices), "device"),
         _counted(planned_rounds(history) or num_rounds(history), "round"),
     ]
@@ -89,6 +90,11 @@ def _header(history: RunHistory) -> Html:
         element("dl", *_tiles(history), class_="tiles"),
         _hidden(history),
     )
+
+
+def _method(history: RunHistory) -> str:
+    name = str(section(history.config, "method").get("name") or "coplms")
+    return "Co-PLMs" if name == "coplms" else f"The baseline {name}"
 
 
 def _hidden(history: RunHistory) -> Html:
