@@ -15,7 +15,7 @@ distillation. A device's own SLM has no place in it.
 
 from dataclasses import dataclass
 
-from coplms.config.method import MethodConfig, OptimizerConfig
+from coplms.config.method import FedCollmConfig, MethodConfig, OptimizerConfig
 from coplms.consortium.aggregate import weighted_mean
 from coplms.consortium.journal import Journal, Label
 from coplms.consortium.members import OWN, SHARED
@@ -49,8 +49,7 @@ class FedCollm:
             return {"num_devices": len(names)}
 
         def mutual(phase: Phase) -> dict[str, float]:
-            settings = self.config.fedcollm
-            exchange = Exchange(settings.weight, settings.temperature, gate="none")
+            exchange = exchange_of(self.config.fedcollm)
             steps = part_of(self.config.server_steps, number, self.config.rounds)
             pools = [Pool(parties.server.train, self.optimizer.batch_size)]
             return mutual_learn(
@@ -67,3 +66,8 @@ class FedCollm:
                 return {}
 
             journal.phase(Label(number, client.name, "receive"), receive, [client.part])
+
+
+def exchange_of(config: FedCollmConfig) -> Exchange:
+    """What the two models learn from each other: everything, from the first step on."""
+    return Exchange(config.weight, config.temperature, gate="none")
