@@ -226,8 +226,17 @@ def test_in_llm2slm_nothing_flows_back(train: Train) -> None:
     assert {way for _, _, way in train("llm2slm").messages} == {"down"}
 
 
-@pytest.mark.parametrize("method", ["fedmkt", "fedcollm", "fedlora"])
-@pytest.mark.parametrize("phase", ["round-1/travel/tune", "round-2/server", "round-2/travel"])
+@pytest.mark.parametrize(
+    ("method", "phase"),
+    [
+        ("fedmkt", "round-1/travel/tune"),
+        ("fedmkt", "round-2/server/learn"),
+        ("fedmkt", "round-2/travel/learn"),
+        ("fedcollm", "round-1/server/mutual"),
+        ("fedcollm", "round-2/travel/receive"),
+        ("fedlora", "round-2/server/aggregate"),
+    ],
+)
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     train: Train, tmp_path: Path, cache: Path, method: str, phase: str
 ) -> None:
@@ -294,13 +303,13 @@ def test_a_method_that_nobody_knows_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        ("method.dst.steps=0",),
+        pytest.param(("method.dst.steps=0",), marks=pytest.mark.slow),
         ("method.saml.steps=0",),
-        ("method.saml.server_steps=0",),
-        ("method.transfer.share=0",),
+        pytest.param(("method.saml.server_steps=0",), marks=pytest.mark.slow),
+        pytest.param(("method.transfer.share=0",), marks=pytest.mark.slow),
         ("method.saml.direction=to_own",),
-        ("method.saml.direction=to_proxy",),
-        ("method.saml.gate=none",),
+        pytest.param(("method.saml.direction=to_proxy",), marks=pytest.mark.slow),
+        pytest.param(("method.saml.gate=none",), marks=pytest.mark.slow),
         ("method.saml.divergence=uld",),
         ("method.aggregation=product", "tuning={kind: lora, rank: 2}"),
     ],

@@ -24,6 +24,7 @@ def main_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Main]:
     return find
 
 
+@pytest.mark.slow
 def test_the_scaling_benchmark_tells_what_a_device_costs(
     main_of: Callable[[str], Main], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,7 +70,7 @@ def flower(tmp_path_factory):
             )
             threads.append(threading.Thread(target=device.serve, args=[stop]))
             threads[-1].start()
-    link = FlowerLink(superlink, return_seconds=10)
+    link = FlowerLink(superlink, return_seconds=5)
     try:
         parts.wait_for(lambda: link.present() == set(NAMES), 40, "all devices connected")
         yield Linked(link, folder / "server", folder)

@@ -20,7 +20,7 @@ POINTS = {
     "work round-3/server/transfer": "The server is killed in its own transfer",
     "save": "The server is killed while it saves its models",
 }
-FEW = ("put 2", "work round-1/server/saml")
+FEW = ("put 2",)
 
 
 def run_with_deaths(here: Site, points: list[str]) -> dict[str, float]:

@@ -275,7 +275,7 @@ def one_to_one(
 ) -> NDArray[np.int64]:
     """For each token of the learner the teacher's, where these two have each other alone.
 
-    >>> one_to_one([b"a", b"bc", None], [b"a", b"b", b"c", None]).tolist()
+    >>> one_to_one([b"pay", b" the", None], [b"pay", b" t", b"he", None]).tolist()
     [0, -1, -1, 2]
     """
     matching = match_tokens(teacher, learner)
