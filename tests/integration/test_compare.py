@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,33 @@ def test_learning_rates_are_chosen_on_dev_text_for_each_method(tmp_path: Path, c
     assert {path.name for path in logs} == {"rate-1e-09.log", "rate-0.01.log"}
     dev = tmp_path / "out/cells/learning-rates/requests/as-given/standalone/rate-0.01/config.yaml"
     assert yaml.safe_load(dev.read_text())["evaluation"]["split"] == "dev"
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_cells_and_the_bench_goes_on(tmp_path: Path, cache: Path) -> None:
+    long = {"method.saml.steps": 4000, "evaluation.each_round": False}
+    bench = write_bench(tmp_path, methods=["standalone", "centralised"], set=long)
+    log = tmp_path / "out/cells/requests/as-given/standalone/seed-0.log"
+    command = [sys.executable, "-m", "coplms.cli.main", "compare", str(bench)]
+    command += ["--output", str(tmp_path / "out"), "--jobs", "2"]
+    env = {**os.environ, "COPLMS_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=env)
+    deadline = time.monotonic() + 120
+    while not (log.exists() and "tune" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.terminate()
+    assert process.wait(30) == 0
+    assert not list((tmp_path / "out").rglob("cell.json"))
+    cells = str(tmp_path / "out" / "cells")
+    left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if cells in command_line(p)]
+    assert left == []
+
+
+def command_line(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,7 @@ class Comparison:
     def __post_init__(self) -> None:
         self._running: set[int] = set()
         self._lock = threading.Lock()
+        self._is_stopped = False
 
     def check(self) -> list[Cell]:
         """All cells of the table, whose configurations can be read.
@@ -150,13 +153,9 @@ class Comparison:
             else:
                 left.append(cell)
         failed: list[Cell] = []
-        try:
-            for cell, ok, seconds in self._results(left):
-                self.watch(cell, "done" if ok else "failed", seconds)
-                failed += [] if ok else [cell]
-        except BaseException:
-            self._stop()
-            raise
+        for cell, ok, seconds in self._results(left):
+            self.watch(cell, "done" if ok else "failed", seconds)
+            failed += [] if ok else [cell]
         if failed:
             log = failed[0].log(self.output)
             raise RunError(
@@ -165,7 +164,7 @@ class Comparison:
             )
 
     def _results(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, bool, float]]:
-        with ThreadPoolExecutor(self.jobs) as pool:
+        with ThreadPoolExecutor(self.jobs) as pool, self._stopped_on_errors():
             waiting = list(cells)
             running: dict[Future[float | None], Cell] = {}
             while waiting or running:
@@ -191,6 +190,8 @@ class Comparison:
             )
             with self._lock:
                 self._running.add(process.pid)
+                if self._is_stopped:
+                    process.terminate()
             _, status, usage = os.wait4(process.pid, 0)
             with self._lock:
                 self._running.discard(process.pid)
@@ -209,11 +210,17 @@ class Comparison:
         temporary.replace(folder / CELL)
         return seconds
 
-    def _stop(self) -> None:
-        """End the processes that still run; their runs go on at the next start."""
-        with self._lock:
-            for pid in self._running:
-                os.kill(pid, 15)
+    @contextmanager
+    def _stopped_on_errors(self) -> Iterator[None]:
+        """End the processes that still run when this one is to end; their runs go on later."""
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._is_stopped = True
+                for pid in self._running:
+                    os.kill(pid, signal.SIGTERM)
+            raise
 
 
 def _overrides(cell: Cell) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import typer
 
 from coplms.cli.console import begin_heavy_work, print_line, resumable
 from coplms.cli.options import DataRoot, use_data_root
+from coplms.cli.signals import stop_on_sigterm
 
 
 def compare(
@@ -48,7 +49,7 @@ def compare(
     loaded = load_bench(bench, seeds, methods)
     folder = output or Path("runs") / bench.stem
     folder.mkdir(parents=True, exist_ok=True)
-    with resumable():
+    with resumable(), stop_on_sigterm():
         begin_heavy_work()
         from coplms.api.compare import Comparison
         from coplms.api.compared import write_tables
