@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from coplms.consortium.messages import SERVER
 from coplms.consortium.record import Json, RunHistory
 from coplms.report.paired import sign_flip_test
+from coplms.report.scores import DASH
 
 METRICS = {"rougeL": "Rouge-L", "exact_match": "Exact match"}
 """Name in files -> for people."""
@@ -53,22 +55,32 @@ class Outcome:
     command: str
     by_domain: Mapping[tuple[str, str, str], Mapping[str, Mapping[str, float]]]
 
-    def models(self, when: str = "after") -> list[tuple[str, str]]:
-        """Members and models that count in the method's score."""
+    def models(self, when: str = "after", kind: str | None = None) -> list[tuple[str, str]]:
+        """Members and models that count in the method's score, or those of one kind.
+
+        `dpm` are the devices' copies of the proxy, which do not count.
+        """
+        wanted = _CO_TUNED if kind is None else (kind,)
         return [
             (member, model)
             for (time, member, model, scope) in self.scores
-            if (time, scope) == (when, "all") and model in _CO_TUNED
+            if (time, scope) == (when, "all")
+            and model in wanted
+            and (member, model) != (SERVER, "dpm")
         ]
 
     def value(self, metric: str, member: str, model: str, when: str = "after") -> float:
         """A model's score on all domains."""
         return self.scores[when, member, model, "all"][metric]
 
-    def mean(self, metric: str, when: str = "after", model: str | None = None) -> float:
-        """Over the LLM and the SLMs, or the models of one kind."""
-        chosen = [each for each in self.models(when) if model in (None, each[1])]
-        return statistics.fmean(self.value(metric, *each, when) for each in chosen)
+    def mean(self, metric: str, when: str = "after") -> float:
+        """Over the LLM and the SLMs."""
+        return statistics.fmean(self.value(metric, *each, when) for each in self.models(when))
+
+    def means(self, metric: str, kind: str) -> list[float]:
+        """The mean over the models of a kind, at the end; empty where there is none."""
+        values = [self.value(metric, *each) for each in self.models(kind=kind)]
+        return [statistics.fmean(values)] if values else []
 
 
 def outcome_of(
@@ -181,6 +193,8 @@ class Spread:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def __str__(self) -> str:
+        if not self.values:
+            return DASH
         deviation = self.deviation
         spread = "" if deviation is None else f" \N{PLUS-MINUS SIGN} {deviation:.1f}"
         return f"{self.mean:.1f}{spread}"
@@ -193,7 +207,7 @@ class Row:
     Attributes:
         method: Its name.
         seeds: Of its runs.
-        scores: (Metric, `mean`, `llm` or `slm`) -> points of 100.
+        scores: (Metric, `mean`, `llm`, `slm` or `dpm`) -> points of 100; `mean` without DPMs.
         num_bytes: Of a whole run.
         seconds: Likewise, of everyone's work.
         peak_bytes: Of memory.
@@ -228,12 +242,12 @@ def rows_of(outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[Row]:
             seeds=tuple(each.about["seed"] for each in found),
             scores={
                 (metric, kind): Spread(
-                    tuple(
-                        each.mean(metric, model=None if kind == "mean" else kind) for each in found
-                    )
+                    tuple(each.mean(metric) for each in found)
+                    if kind == "mean"
+                    else tuple(value for each in found for value in each.means(metric, kind))
                 )
                 for metric in METRICS
-                for kind in ("mean", *_CO_TUNED)
+                for kind in ("mean", *_CO_TUNED, "dpm")
             },
             num_bytes=_median(found, lambda each: each.points["after"].num_bytes),
             seconds=_median(found, lambda each: each.points["after"].seconds),

@@ -10,7 +10,7 @@ from coplms.report.page import document
 from coplms.report.plots import lines_plot
 from coplms.report.scores import DASH, figure, legend
 
-_KINDS = {"mean": "all models", "llm": "LLM", "slm": "SLMs"}
+_KINDS = {"mean": "all models", "llm": "LLM", "slm": "SLMs", "dpm": "devices' DPMs"}
 
 
 def bench_page(
@@ -163,7 +163,7 @@ def _group_section(
     )
     title = f"{key[0]}, {key[1]}"
     hint = (
-        "Points of 100 on the test set of all domains: mean over models, and standard deviation "
+        "Points of 100 on the test set of all domains: mean over LLM and SLMs, standard deviation "
         f"over seeds. p: sign-flip test of {methods[0]}'s lead, paired by seed and model. Traffic: "
         "all devices, both ways, whole run; work: seconds of all members, one after another. The "
         "star is the best Rouge-L of methods that keep text private."

@@ -72,7 +72,8 @@ def test_a_methods_score_is_of_llm_and_slms_and_of_no_proxy(outcome: Make) -> No
     found = outcome("a", 0, 30.0, 50.0)
     assert found.models() == [("server", "llm"), ("bank", "slm")]
     assert found.mean("rougeL") == 40.0
-    assert found.mean("exact_match", model="slm") == 25.0
+    assert found.means("exact_match", "slm") == [25.0]
+    assert found.means("exact_match", "dpm") == []  # the server's own is nobody's device
     assert quality(found) == 30.0
 
 
@@ -139,3 +140,4 @@ def test_the_markdown_table_names_seeds_and_spread(outcome: Make) -> None:
     )
     row = next(line for line in text.splitlines() if line.startswith("| b |"))
     assert row.startswith("| b | 2 | 45.5 \N{PLUS-MINUS SIGN} 0.7 | 41.0 \N{PLUS-MINUS SIGN} 1.4 |")
+    assert row.split(" | ")[5] == "\N{EN DASH}"
