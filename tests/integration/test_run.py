@@ -338,12 +338,12 @@ def test_every_phase_is_done_once_and_in_the_methods_order(full: Finished) -> No
     of_round = [name.removeprefix("round-1/") for name in phases if name.startswith("round-1/")]
     assert of_round == [
         "server/send",
-        "bank/dst",
         "bank/proxy",
+        "bank/dst",
         "bank/saml",
         "bank/send",
-        "travel/dst",
         "travel/proxy",
+        "travel/dst",
         "travel/saml",
         "travel/send",
         "server/replies",

@@ -192,7 +192,7 @@ def test_a_state_that_leaks_between_devices_would_be_found(
         return bench.learner
 
     monkeypatch.setattr(Bench, "seat", seat)
-    leaking = train(place, "leaking", observer=StopAt("round-1/alike-2/proxy"))
+    leaking = train(place, "leaking", observer=StopAt("round-1/alike-2/saml"))
     first, second = (f"round-1/{name}/dst" for name in ALIKE[:2])
     assert losses(leaking, first) == losses(shared, first) != []
     assert losses(leaking, second) != losses(shared, second)

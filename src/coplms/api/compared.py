@@ -10,7 +10,8 @@ from coplms.api.grid import Rates
 from coplms.consortium.record import RunRecord
 from coplms.errors import MissingExtraError
 from coplms.report.bench import as_csv, as_jsonl, tidy
-from coplms.report.bench_page import bench_page, markdown
+from coplms.report.bench_page import bench_page
+from coplms.report.bench_text import markdown
 
 
 def write_tables(comparison: Comparison, rates: Rates) -> list[Path]:
@@ -27,7 +28,7 @@ def write_tables(comparison: Comparison, rates: Rates) -> list[Path]:
     paths = [
         record.write_text("results.jsonl", as_jsonl(rows)),
         record.write_text("results.csv", as_csv(rows)),
-        record.write_text("results.md", markdown(outcomes, methods)),
+        record.write_text("results.md", markdown(outcomes, methods, bench.upper_bounds)),
     ]
     facts = {
         "Command": comparison.command,

@@ -2,8 +2,8 @@
 
 Before round 1 the server distils its LLM into the DPM. Then, each round:
 
-    device   DST    the DPM's domain adapter learns the private data
-             proxy  the DPM's shared part learns the device's text (ours)
+    device   proxy  the DPM's shared part learns the device's text, without domain adapter (ours)
+             DST    the DPM's domain adapter learns the private data
              SAML   DPM and SLM teach each other
              send   the DPM's shared part; the domain adapter and the data stay
     server   average the shared parts into its own DPM
@@ -55,7 +55,7 @@ class CoPLMs:
         return Download(round_number, server.dpm.parts[SHARED].values())
 
     def device_round(self, device: Device, download: Download, journal: Journal) -> Upload:
-        """DST, then SAML, on the device's text; only the shared part is sent."""
+        """Proxy, DST and SAML on the device's text; only the shared part is sent."""
         shared, domain, own = (
             device.dpm.parts[SHARED],
             device.dpm.parts[DOMAIN],
@@ -64,16 +64,16 @@ class CoPLMs:
         text = [*device.data.train, *device.public.labelled]
         batch = self.optimizer.batch_size
 
-        def dst(phase: Phase) -> dict[str, float]:
+        def proxy(phase: Phase) -> dict[str, float]:
             shared.load_values(download.shared)
+            use_domain_adapter(device.dpm, on=False)
+            steps = self.config.saml.proxy_steps
+            return tune(device.dpm, shared, [Pool(text, batch)], steps, self.optimizer, phase)
+
+        def dst(phase: Phase) -> dict[str, float]:
             use_domain_adapter(device.dpm, on=True)
             pools = [Pool(device.data.train, batch)]
             return tune(device.dpm, domain, pools, self.config.dst.steps, self.optimizer, phase)
-
-        def proxy(phase: Phase) -> dict[str, float]:
-            use_domain_adapter(device.dpm, on=True)
-            steps = self.config.saml.proxy_steps
-            return tune(device.dpm, shared, [Pool(text, batch)], steps, self.optimizer, phase)
 
         def saml(phase: Phase) -> dict[str, float]:
             use_domain_adapter(device.dpm, on=True)
@@ -89,8 +89,8 @@ class CoPLMs:
             )
 
         number = download.round_number
-        journal.phase(Label(number, device.name, "dst"), dst, [shared, domain])
         journal.phase(Label(number, device.name, "proxy"), proxy, [shared])
+        journal.phase(Label(number, device.name, "dst"), dst, [domain])
         journal.phase(Label(number, device.name, "saml"), saml, [shared, own])
         return Upload(number, device.name, shared.values(), len(device.data.train))
 

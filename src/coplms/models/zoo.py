@@ -23,6 +23,9 @@ Progress = Callable[[str, int, int, float], None]
 """Gets a model's name, step, steps and loss (nats per token)."""
 
 CPU = torch.device("cpu")
+LOSSES = "losses.jsonl"
+"""In a model's folder: its loss (nats per token) every 20 steps; steps that were repeated after a
+kill stand there twice."""
 _RECIPE_VERSION = 1  # raised when this code would make other weights from the same recipe
 
 
@@ -139,7 +142,11 @@ def _build(
     on_progress: Progress | None,
     device: torch.device,
 ) -> None:
+    losses = folder.with_name(f"{folder.name}.{LOSSES}")
+
     def report(step: int, steps: int, loss: float) -> None:
+        with losses.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "loss": round(loss, 4)}) + "\n")
         if on_progress:
             on_progress(model.name, step, steps, loss)
 
@@ -151,6 +158,8 @@ def _build(
     with _appearing(folder) as fresh:
         network.save_pretrained(fresh)
         corpus.tokenizer.save_pretrained(fresh)
+        if losses.exists():
+            losses.replace(fresh / LOSSES)
     checkpoint.unlink(missing_ok=True)
 
 

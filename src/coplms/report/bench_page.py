@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from coplms.report.bench import METRICS, Outcome, Point, Row, Spread, groups, lead, rows_of
+from coplms.report.bench_traffic import at_equal_bytes, budgets
 from coplms.report.costs import size_text, time_text
 from coplms.report.markup import Html, element, header, join, row, table
 from coplms.report.page import document
@@ -57,31 +58,15 @@ def bench_page(
     )
 
 
-def markdown(outcomes: Sequence[Outcome], methods: Sequence[str]) -> str:
-    """The tables of all data sets for a document; the first method is compared with the others."""
-    lines: list[str] = []
-    for (data, partition), found in groups(outcomes).items():
-        rows = rows_of(found, methods)
-        lines += [
-            f"{data}, {partition}:",
-            "",
-            "| Method | seeds | " + " | ".join(_columns()) + " |",
-        ]
-        lines.append("|---|--:|" + "--:|" * len(_columns()))
-        lines += [
-            f"| {each.method} | {len(each.seeds)} | {' | '.join(_cells(each))} |" for each in rows
-        ]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _columns() -> list[str]:
+def columns() -> list[str]:
+    """Names of what stands beside a method and its number of seeds."""
     scores = [f"{name}, {kind}" for name in METRICS.values() for kind in _KINDS.values()]
     tests = [f"p, {name}" for name in METRICS.values()]
     return [*scores, *tests, "Traffic", "Work", "Memory"]
 
 
-def _cells(found: Row) -> list[str]:
+def cells_of(found: Row) -> list[str]:
+    """A method's, one for each of `columns`."""
     scores = [str(found.scores[metric, kind]) for metric in METRICS for kind in _KINDS]
     tests = [_p(found.p_values[metric]) for metric in METRICS]
     took = [size_text(found.num_bytes), time_text(found.seconds), size_text(found.peak_bytes)]
@@ -144,7 +129,7 @@ def _group_section(
     upper_bounds: Sequence[str],
 ) -> Html:
     rows = rows_of(outcomes, methods)
-    head = element("tr", *map(header, ["Method", "Seeds", *_columns()]))
+    head = element("tr", *map(header, ["Method", "Seeds", *columns()]))
     best = max(
         (each for each in rows if each.method not in upper_bounds),
         key=lambda each: each.scores["rougeL", "mean"].mean,
@@ -156,7 +141,7 @@ def _group_section(
             row(
                 header(each.method, "row", class_="best" if each is best else ""),
                 str(len(each.seeds)),
-                *_cells(each),
+                *cells_of(each),
             )
             for each in rows
         ),
@@ -174,6 +159,7 @@ def _group_section(
         table(f"Methods on {title}", head, body),
         element("p", hint, class_="hint"),
         _curves(place, outcomes, methods),
+        _equal_bytes(outcomes, methods),
         _models(outcomes, methods),
         _domains(outcomes, methods),
     )
@@ -212,6 +198,24 @@ def _curve(
         xs = [position(each.points[when]) for each in outcomes]
         ys = [each.mean(metric, when) for each in outcomes]
         yield statistics.fmean(xs), statistics.fmean(ys)
+
+
+def _equal_bytes(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
+    """What every method scores within the bytes that the first one takes."""
+    limits = budgets(outcomes, methods[0])
+    if not limits:
+        return Html()
+    tables = []
+    for metric, name in METRICS.items():
+        body = [
+            row(header(each.method, "row"), size_text(each.per_round), *map(str, each.scores))
+            for each in at_equal_bytes(outcomes, methods, metric)
+        ]
+        names = ["Method", "Per round", *(f"within {size_text(limit)}" for limit in limits)]
+        head = element("tr", *map(header, names))
+        caption = f"{name} at equal bytes"
+        tables += [element("h3", caption), table(caption, head, element("tbody", *body))]
+    return element("details", element("summary", "Quality at equal bytes"), *tables)
 
 
 def _models(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -20,7 +21,9 @@ from coplms.report.bench import (
     rows_of,
     tidy,
 )
-from coplms.report.bench_page import bench_page, markdown
+from coplms.report.bench_page import bench_page
+from coplms.report.bench_text import markdown
+from coplms.report.bench_traffic import at_equal_bytes, budgets
 
 
 def score(when: str, member: str, model: str, value: float, scope: str = "all") -> Json:
@@ -135,9 +138,44 @@ def test_the_page_says_how_many_seeds_and_which_commands(outcome: Make) -> None:
 
 
 def test_the_markdown_table_names_seeds_and_spread(outcome: Make) -> None:
-    text = markdown(
-        [outcome(m, s, 40.0 + 2 * s, 50.0) for m in ("a", "b") for s in (0, 1)], ["a", "b"]
-    )
+    found = [outcome(m, s, 40.0 + 2 * s, 50.0) for m in ("a", "b") for s in (0, 1)]
+    text = markdown(found, ["a", "b"], ())
     row = next(line for line in text.splitlines() if line.startswith("| b |"))
     assert row.startswith("| b | 2 | 45.5 \N{PLUS-MINUS SIGN} 0.7 | 41.0 \N{PLUS-MINUS SIGN} 1.4 |")
     assert row.split(" | ")[5] == "\N{EN DASH}"
+
+
+def test_the_markdown_leads_are_per_data_set_and_on_average(outcome: Make) -> None:
+    ours, theirs = outcome("a", 0, 44.0, 44.0), outcome("b", 0, 40.0, 40.0)
+    other = [replace(each, about={**each.about, "data": "e"}) for each in (ours, ours)]
+    other[1] = replace(other[1], about={**other[1].about, "method": "b"})
+    text = markdown([ours, theirs, *other], ["a", "b"], ())
+    lines = text.splitlines()
+    assert "| d, p | b | +10.0 % | b | +10.0 % |" in lines
+    assert "| e, p | b | +0.0 % | b | +0.0 % |" in lines
+    assert "| mean |  | +5.0 % |  | +5.0 % |" in lines
+    assert "lead" not in markdown([ours], ["a"], ())
+
+
+def test_a_method_counts_with_what_it_knew_when_the_bytes_ran_out(outcome: Make) -> None:
+    ours = outcome("a", 0, 30.0, 50.0)
+    points = {"before": 0, "round-1": 108, "after": 500}
+    costly = replace(
+        outcome("b", 0, 40.0, 60.0),
+        points={when: replace(ours.points[when], num_bytes=n) for when, n in points.items()},
+    )
+    free = replace(
+        costly, points={when: replace(p, num_bytes=0) for when, p in ours.points.items()}
+    )
+    assert budgets([costly, ours], "a") == [107.0, 110.0]
+    rows = at_equal_bytes([ours, costly], ["a", "b"], "rougeL")
+    assert [str(score) for score in rows[0].scores] == ["39.0", "40.0"]
+    assert [str(score) for score in rows[1].scores] == ["1.5", "49.0"]
+    assert [row.per_round for row in rows] == [3.0, 392.0]
+    assert [
+        str(score) for score in at_equal_bytes([ours, free], ["a", "b"], "rougeL")[1].scores
+    ] == [
+        "50.0",
+        "50.0",
+    ]
+    assert "within 110 B" in markdown([ours, costly], ["a", "b"], ())

@@ -1,0 +1,78 @@
+"""A bench's tables as Markdown, for a document."""
+
+import statistics
+from collections.abc import Sequence
+
+from coplms.report.bench import METRICS, Outcome, groups, lead, rows_of
+from coplms.report.bench_page import cells_of, columns
+from coplms.report.bench_traffic import at_equal_bytes, budgets
+from coplms.report.costs import size_text
+
+
+def markdown(
+    outcomes: Sequence[Outcome], methods: Sequence[str], upper_bounds: Sequence[str]
+) -> str:
+    """Leads of the first method; then each data set's methods, and their quality at equal bytes.
+
+    Args:
+        outcomes: Of the finished cells.
+        methods: All rows, in their order; the first is compared with the others.
+        upper_bounds: Methods that are no rivals.
+    """
+    lines = _leads(outcomes, methods, upper_bounds)
+    for (data, partition), found in groups(outcomes).items():
+        place = f"{data}, {partition}"
+        lines += [f"{place}:", "", *_header(["Method", "seeds", *columns()])]
+        lines += [
+            _line([r.method, str(len(r.seeds)), *cells_of(r)]) for r in rows_of(found, methods)
+        ]
+        lines.append("")
+        for metric, name in METRICS.items():
+            lines += _equal_bytes(f"{place}, {name} at equal bytes:", found, methods, metric)
+    return "\n".join(lines)
+
+
+def _leads(
+    outcomes: Sequence[Outcome], methods: Sequence[str], upper_bounds: Sequence[str]
+) -> list[str]:
+    """Of every data set, and their mean; nothing without a rival."""
+    lines = []
+    gains: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    for (data, partition), found in groups(outcomes).items():
+        cells = [f"{data}, {partition}"]
+        for metric in METRICS:
+            best = lead(rows_of(found, methods), methods[0], metric, upper_bounds)
+            if best is not None:
+                gains[metric].append(best[1])
+                cells += [best[0], f"{best[1]:+.1f} %"]
+        lines += [_line(cells)] if len(cells) > 1 else []
+    if not lines:
+        return []
+    means = [text for gain in gains.values() for text in ("", f"{statistics.fmean(gain):+.1f} %")]
+    names = [text for name in METRICS.values() for text in (f"best rival, {name}", "lead")]
+    title = f"Relative lead of {methods[0]} over the best other method:"
+    return [title, "", *_header(["Data", *names]), *lines, _line(["mean", *means]), ""]
+
+
+def _equal_bytes(
+    title: str, outcomes: Sequence[Outcome], methods: Sequence[str], metric: str
+) -> list[str]:
+    limits = budgets(outcomes, methods[0])
+    if not limits:
+        return []
+    rows = at_equal_bytes(outcomes, methods, metric)
+    return [
+        title,
+        "",
+        *_header(["Method", "per round", *(f"within {size_text(limit)}" for limit in limits)]),
+        *(_line([each.method, size_text(each.per_round), *map(str, each.scores)]) for each in rows),
+        "",
+    ]
+
+
+def _header(names: Sequence[str]) -> list[str]:
+    return [_line(names), "|---" + "|--:" * (len(names) - 1) + "|"]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
