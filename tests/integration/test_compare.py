@@ -164,6 +164,7 @@ def command_line(path: Path) -> str:
         ({"data": [{"name": "a", "config": "x.yaml", "partitions": ["iid"]}]}, "'iid'"),
         ({"methods": [{"name": "a", "method": "coplms", "like": "b"}]}, "like 'b'"),
         ({"seeds": []}, "seeds"),
+        ({"rates_from": "mmlu"}, "no data set 'mmlu'"),
     ],
 )
 def test_mistakes_are_told_by_name(tmp_path: Path, more: dict[str, object], words: str) -> None:

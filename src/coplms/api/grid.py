@@ -85,6 +85,8 @@ class Grid:
             return
         seed = self.bench.seeds[0]
         for data in self.bench.data:
+            if self.bench.rates_from not in (None, data.name):
+                continue
             partition = self._partitions(data)[0]
             for method in self.bench.methods:
                 if method.like is None:
@@ -98,7 +100,8 @@ class Grid:
             for data in self.bench.data:
                 for partition in self._partitions(data):
                     for method in self.bench.methods:
-                        rate = rates.get((data.name, method.like or method.name))
+                        chosen_on = self.bench.rates_from or data.name
+                        rate = rates.get((chosen_on, method.like or method.name))
                         chosen = {} if rate is None else {"optimizer.learning_rate": rate}
                         yield self._cell(data, partition, method, seed, chosen, None)
 

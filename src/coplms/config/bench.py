@@ -68,6 +68,8 @@ class BenchConfig(Section):
     learning_rates: tuple[float, ...] = ()
     """The grid from which the rate of every method is chosen on dev data, with the first seed, for
     each data set; absent: the configurations' own."""
+    rates_from: str | None = None
+    """Data set on which learning rates are chosen for all data sets; absent: on each its own."""
     upper_bounds: tuple[str, ...] = ("centralised",)
     """Rows that do not keep text private, and so are no rivals."""
 
@@ -98,6 +100,12 @@ class BenchConfig(Section):
                         f"data: '{data.name}' has the partition '{name}', which `partitions` "
                         f"does not. Known: {', '.join(sorted(partitions))}"
                     )
+        known = {each.name for each in self.data}
+        if self.rates_from is not None and self.rates_from not in known:
+            raise ValueError(
+                f"rates_from: there is no data set '{self.rates_from}'. "
+                f"Known: {', '.join(sorted(known))}"
+            )
         tuned = {each.name for each in self.methods if each.like is None}
         for method in self.methods:
             if method.like is not None and method.like not in tuned:
