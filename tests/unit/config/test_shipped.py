@@ -9,7 +9,7 @@ from coplms.api.grid import Grid
 from coplms.config.load import load_bench, load_config, load_edge
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-BENCHES = [CONFIGS / "bench" / f"{name}.yaml" for name in ("quick", "main", "ablations")]
+BENCHES = [CONFIGS / "bench" / f"{name}.yaml" for name in ("quick", "main", "ablations", "scale")]
 EDGES = [CONFIGS / "network" / f"{name}.yaml" for name in ("hospital", "factory")]
 
 
@@ -37,11 +37,31 @@ def test_every_cell_of_a_shipped_bench_loads(path: Path) -> None:
     grid = Grid(load_bench(path), path.parent)
     cells = [*grid.choosing(), *grid.main({})]
     assert len({cell.name for cell in cells}) == len(cells)
+    steps: dict[str, set[tuple[int, int]]] = {}
     for cell in cells:
         settings = [f"{key}={json.dumps(value)}" for key, value in cell.settings.items()]
+        method = load_config(cell.config, settings).method
+        steps.setdefault(cell.data, set()).add((method.device_steps, method.server_steps))
+    assert {name: len(found) for name, found in steps.items()} == dict.fromkeys(steps, 1)
+
+
+def test_the_bench_of_numbers_changes_devices_and_their_data_and_nothing_else() -> None:
+    grid = Grid(load_bench(CONFIGS / "bench" / "scale.yaml"), CONFIGS / "bench")
+    found = {}
+    for cell in grid.main({}):
+        settings = [f"{key}={json.dumps(value)}" for key, value in cell.settings.items()]
         config = load_config(cell.config, settings)
-        assert config.method.device_steps == 600 or path.stem == "quick"
-        assert config.method.server_steps == 600 or path.stem == "quick"
+        pool = config.data.pool
+        assert pool is not None
+        assert pool.private is not None
+        found[cell.partition] = (len(config.devices), pool.private / len(config.devices))
+    assert found == {
+        "3-devices": (3, 300),
+        "10-devices": (10, 300),
+        "30-devices": (30, 300),
+        "100-each": (3, 100),
+        "1000-each": (3, 1000),
+    }
 
 
 def test_data_sets_of_the_bench_differ_in_data_and_not_in_models() -> None:
