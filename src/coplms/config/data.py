@@ -24,6 +24,9 @@ class SourceConfig(Section):
     """Keep at most so many examples of each domain, chosen by the run's seed."""
     domains: tuple[str, ...] = ()
     """Keep these domains only; empty keeps all."""
+    max_answer_bytes: int | None = Field(None, ge=1)
+    """Leave out examples whose answer has more UTF-8 bytes; absent keeps all. Answers are never
+    cut."""
 
 
 class MemberDataConfig(Section):

@@ -29,7 +29,7 @@ UNLABELLED_READERS: dict[str, Callable[[SourceConfig], Iterator[Example]]] = {
 def read_source(
     source: SourceConfig, seed: int = 0, require_answer: bool = True
 ) -> tuple[Example, ...]:
-    """Examples of a source after its `domains` and `limit_per_domain`; at least one.
+    """Examples of a source after its filters and `limit_per_domain`; at least one.
 
     Args:
         source: Where the examples are.
@@ -45,7 +45,7 @@ def read_source(
         _refuse_broken_text(example)
     if not examples:
         raise DataError(f"'{source.path}' (format '{source.format}') holds no example.")
-    examples = _keep_domains(examples, source)
+    examples = _keep_short(_keep_domains(examples, source), source)
     if source.limit_per_domain is not None:
         examples = limit_per_domain(examples, source.limit_per_domain, seed)
     return tuple(examples)
@@ -62,6 +62,19 @@ def _keep_domains(examples: list[Example], source: SourceConfig) -> list[Example
             f"  Correct `domains`."
         )
     return [example for example in examples if example.domain in source.domains]
+
+
+def _keep_short(examples: list[Example], source: SourceConfig) -> list[Example]:
+    most = source.max_answer_bytes
+    if most is None:
+        return examples
+    lengths = [len(answer.encode()) for each in examples for answer in each.references[:1]]
+    if lengths and min(lengths) > most:
+        raise DataError(
+            f"'{source.path}': max_answer_bytes is {most}, and the shortest answer has "
+            f"{min(lengths)} bytes. Raise max_answer_bytes."
+        )
+    return [e for e in examples if not e.references or len(e.references[0].encode()) <= most]
 
 
 def _refuse_broken_text(example: Example) -> None:

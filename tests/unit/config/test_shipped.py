@@ -9,7 +9,7 @@ from coplms.api.grid import Grid
 from coplms.config.load import load_bench, load_config, load_edge
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-BENCHES = [CONFIGS / "bench" / f"{name}.yaml" for name in ("quick", "main", "ablations", "scale")]
+BENCHES = [CONFIGS / "bench" / f"{name}.yaml" for name in ("quick", "main", "partitions", "ablations", "scale")]
 EDGES = [CONFIGS / "network" / f"{name}.yaml" for name in ("hospital", "factory")]
 
 

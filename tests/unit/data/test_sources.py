@@ -35,6 +35,20 @@ def test_the_limit_holds_in_each_domain_and_the_seed_decides(path):
     assert len(read_source(SourceConfig(path=path, limit_per_domain=99))) == 20
 
 
+def test_long_answers_are_left_out_by_their_bytes(write_lines):
+    records = [{"input": str(n), "output": text} for n, text in enumerate(["ab", "abc", "é", "éé"])]
+    path = write_lines("x.jsonl", *records)
+    examples = read_source(SourceConfig(path=path, max_answer_bytes=2))
+    assert [example.answer for example in examples] == ["ab", "é"]
+    with pytest.raises(DataError, match="max_answer_bytes is 1, and the shortest answer has 2"):
+        read_source(SourceConfig(path=path, max_answer_bytes=1))
+
+
+def test_an_example_without_an_answer_is_not_too_long(write_lines):
+    source = SourceConfig(path=write_lines("x.jsonl", {"input": "a"}), max_answer_bytes=1)
+    assert len(read_source(source, require_answer=False)) == 1
+
+
 def test_an_empty_source_is_refused(write):
     with pytest.raises(DataError, match="holds no example"):
         read_source(SourceConfig(path=write("x.jsonl", "\n")))
