@@ -106,7 +106,7 @@ def check_run(
     devices = run_devices(config)
     hub = hub or Hub()
     missing = missing_sources(config, hub)
-    data = stand_ins(config, missing[0]) if missing else load_data(config)
+    data = stand_ins(config, missing[0], hub.silence) if missing else load_data(config)
     plans = plan_models(config, zoo_folders(config, cache), hub)
     encoders = {} if missing else member_encoders(config, plans)
     readings = _readings(encoders, data)
@@ -117,7 +117,7 @@ def check_run(
     models, held = model_checks(plans), data_checks(data)
     own_steps = [plan.parts[0].steps for plan in plans if plan.role != "dpm"]
     warnings = (
-        *warn_hub(config, hub.endpoint, models, missing),
+        *warn_hub(config, hub.silence, models, missing),
         *warn_models(models),
         *warn_pairs(pairs),
         *warn_data(held, readings),

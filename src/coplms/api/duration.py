@@ -32,10 +32,10 @@ class TimeCheck:
 
     It counts multiplications with weights and nothing else: no attention between tokens, no
     padding, no optimiser, no disk, no time in which a processor waits for memory or for Python. It
-    is for large models, and tells hours from days; with mini models the rest weighs more, in writing
-    answers most of all. The quick start, on one thread and measured there, was estimated at 6
-    minutes and took 12.6: phases that train 1.3 to 3.4 times as long as estimated, scoring 2.5 to 6
-    times. On a GPU nothing was compared yet.
+    is for large models, and tells hours from days; with mini models the rest weighs more, most of
+    all in writing answers. The quick start, on one thread of a busy machine and measured there, was
+    estimated at 6 minutes and took 12.6: phases that train 1.3 to 3.4 times as long as estimated,
+    scoring 2.5 to 6 times. Nothing was compared on a GPU yet.
 
     Attributes:
         rows: Seconds by kind of phase and member, as reports have them; kinds in their order.

@@ -18,7 +18,8 @@ from coplms.data import hub
 SECONDS = 5.0
 """How long an answer is waited for."""
 
-_NEEDED = ("config.json", "tokenizer_config.json")
+_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+"""One of which a model that can be loaded has."""
 
 
 @dataclass(eq=False)
@@ -50,11 +51,20 @@ class Hub:
         asking.join(self.seconds)
         return found == [True]
 
+    @property
+    def silence(self) -> str:
+        """Why nothing is heard of it, in words."""
+        if self.offline:
+            return "HF_HUB_OFFLINE is set"
+        return f"the hub ({self.endpoint}) does not answer"
+
     def lacks_model(self, path: str) -> bool:
         """Whether a model is neither on this machine nor to be had."""
         if Path(path).is_dir():
             return False
-        here = all(isinstance(try_to_load_from_cache(path, file), str) for file in _NEEDED)
+        here = _is_cached(path, "config.json") and any(
+            _is_cached(path, each) for each in _TOKENIZERS
+        )
         return not here and not self.answers
 
     def lacks_data(self, source: SourceConfig) -> bool:
@@ -79,3 +89,7 @@ class Hub:
             return isinstance(error.reason, ssl.SSLCertVerificationError)
         except (OSError, HTTPException, ValueError):
             return False
+
+
+def _is_cached(repository: str, file: str) -> bool:
+    return isinstance(try_to_load_from_cache(repository, file), str)

@@ -93,8 +93,8 @@ def outline(
     if config.zoo and model.model.startswith(MINI) and not Path(path).is_dir():
         recipe = next(each for each in config.zoo.models if MINI + each.name == model.model)
         found = Outline(_from_recipe(name, recipe, dtype), model.model, "build", recipe.steps)
-    elif hub is not None and model.sizes is not None:
-        found = _with_sizes(name, path, dtype, model, hub)
+    elif hub is not None:
+        found = _to_be_had(name, path, dtype, model, hub)
     else:
         found = _existing(name, path, dtype, model)
     _check_context(found.model, config.data.max_length)
@@ -106,15 +106,19 @@ def _existing(name: str, path: str, dtype: str, model: ModelConfig) -> Outline:
     return Outline(_load(name, path, dtype), model.model, origin)
 
 
-def _with_sizes(name: str, path: str, dtype: str, model: ModelConfig, hub: Hub) -> Outline:
-    """The model itself where it is to be had, with its size as written to compare; else that."""
-    assert model.sizes is not None
+def _to_be_had(name: str, path: str, dtype: str, model: ModelConfig, hub: Hub) -> Outline:
+    """The model itself with its size as written to compare; where it is not to be had, that."""
     check_path(name, path)
-    with _META:
-        network = network_of(name, model.sizes, getattr(torch, dtype))
-    written = sum(value.numel() for value in network.parameters())
+    network = None
+    if model.sizes is not None:
+        with _META:
+            network = network_of(name, model.sizes, getattr(torch, dtype))
+    written = None if network is None else sum(value.numel() for value in network.parameters())
     if not hub.lacks_model(path):
         return replace(_existing(name, path, dtype, model), written=written)
+    if network is None:
+        silent = OSError("no answer. With its `sizes` written down it could be estimated.")
+        raise ModelError(loading_failed(name, path, silent))
     rows: nn.Linear = network.get_output_embeddings()  # type: ignore[no-untyped-call]
     stand_in = LanguageModel(name, network, _stand_in(rows.weight.shape[0]), path)
     return Outline(stand_in, model.model, "written", written=written)

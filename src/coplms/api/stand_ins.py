@@ -24,7 +24,7 @@ def missing_sources(config: RunConfig, hub: Hub) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def stand_ins(config: RunConfig, missing: str) -> ConsortiumData:
+def stand_ins(config: RunConfig, missing: str, silence: str) -> ConsortiumData:
     """As many examples as `data.pool` says, evenly divided, as long as they may be.
 
     Only their numbers and the bytes of the public ones mean anything.
@@ -32,6 +32,7 @@ def stand_ins(config: RunConfig, missing: str) -> ConsortiumData:
     Args:
         config: The run's.
         missing: The data set that is not to be had, for the message.
+        silence: Why nothing is heard of the hub, likewise.
 
     Raises:
         DataError: If the configuration does not say how many there are.
@@ -39,9 +40,9 @@ def stand_ins(config: RunConfig, missing: str) -> ConsortiumData:
     pool = config.data.pool
     if pool is None or pool.private is None or pool.max_dev is None or pool.max_test is None:
         raise DataError(
-            f"hub data set '{missing}' is not on this machine, and the hub does not answer. Check "
-            "the network. A dry run goes on without, where data.pool.private, data.pool.max_dev "
-            "and data.pool.max_test say how many examples there would be."
+            f"hub data set '{missing}' is not on this machine, and {silence}. Check the network. A "
+            "dry run goes on without, where data.pool.private, data.pool.max_dev and "
+            "data.pool.max_test say how many examples there would be."
         )
     dev = _examples("dev", pool.max_dev, config)
     test = dev if config.evaluation.split == "dev" else _examples("test", pool.max_test, config)

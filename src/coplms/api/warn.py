@@ -19,27 +19,27 @@ _SHOWN = 5
 
 
 def warn_hub(
-    config: RunConfig, endpoint: str, models: Sequence[ModelCheck], missing: Sequence[str]
+    config: RunConfig, silence: str, models: Sequence[ModelCheck], missing: Sequence[str]
 ) -> Iterator[str]:
     """What was assumed of models and data that are not to be had.
 
     Args:
         config: The run's.
-        endpoint: The hub's address.
+        silence: Why nothing is heard of the hub.
         models: Of the run.
         missing: Names of data sets.
     """
-    silent = f"not on this machine, and the hub ({endpoint}) does not answer"
+    absent = f"not on this machine, and {silence}"
     unseen = [model.name for model in models if model.state == "written"]
     if unseen:
         yield (
-            f"{', '.join(unseen[:_SHOWN])}: {silent}. Sizes are those that the configuration "
+            f"{', '.join(unseen[:_SHOWN])}: {absent}. Sizes are those that the configuration "
             "gives; nothing is known of tokenizers."
         )
     yield from _more(unseen, "models are known by their sizes only")
     if missing:
         yield (
-            f"data: {', '.join(missing)}: {silent}. Numbers of examples are those of data.pool, "
+            f"data: {', '.join(missing)}: {absent}. Numbers of examples are those of data.pool, "
             "divided evenly among the devices; every example is taken to be as long as it may be "
             f"(data.max_length: {config.data.max_length:,} tokens, answers "
             f"evaluation.max_new_tokens: {config.evaluation.max_new_tokens:,})."

@@ -35,8 +35,11 @@ def test_nobody_answers_at_a_closed_port_or_at_what_is_no_address(closed_port: s
 
 def test_a_hub_that_must_not_be_asked_is_not(tmp_path: Path) -> None:
     with served(tmp_path, "some/model") as (address, asked):
-        assert not Hub(address, offline=True).answers
+        hub = Hub(address, offline=True)
+        assert not hub.answers
     assert asked == []
+    assert hub.silence == "HF_HUB_OFFLINE is set"
+    assert Hub("http://a", offline=False).silence == "the hub (http://a) does not answer"
 
 
 def test_a_silent_server_is_given_up_on() -> None:
@@ -64,7 +67,7 @@ def test_a_model_is_lacked_where_it_is_neither_here_nor_to_be_had(
     (repository / "snapshots" / "abc").mkdir(parents=True)
     (repository / "snapshots" / "abc" / "config.json").write_text("{}")
     assert hub.lacks_model("some/model")
-    (repository / "snapshots" / "abc" / "tokenizer_config.json").write_text("{}")
+    (repository / "snapshots" / "abc" / "tokenizer.json").write_text("{}")
     assert not hub.lacks_model("some/model")
 
 

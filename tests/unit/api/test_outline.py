@@ -97,6 +97,12 @@ def test_a_name_that_no_hub_has_is_refused_whatever_is_written(make_config: Make
         outline(make_config(), {}, model, "x", Hub(offline=True))
 
 
+def test_a_model_of_which_nothing_is_written_is_refused_at_once(make_config: MakeConfig) -> None:
+    model = ModelConfig(model="nobody/nothing")
+    with pytest.raises(ModelError, match=r"no answer\. With its `sizes` .* HF_HUB_OFFLINE is set"):
+        outline(make_config(), {}, model, "x", Hub(offline=True))
+
+
 def test_a_run_that_is_not_dry_ignores_written_sizes(make_config: MakeConfig) -> None:
     with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set"):
         outline(make_config(), {}, ModelConfig(model="nobody/nothing", sizes=SIZES), "x")

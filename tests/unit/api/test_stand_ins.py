@@ -20,6 +20,7 @@ POOL = {
     "max_test": 5,
 }
 SILENT = Hub(offline=True)
+SILENCE = "the hub does not answer"
 
 
 def config_of(pool: dict[str, Any], **changes: Any) -> RunConfig:
@@ -56,11 +57,11 @@ def test_sources_of_members_and_of_the_transfer_set_are_looked_at(tmp_path: Path
     config = RunConfig.model_validate(config.model_dump() | {"data": data, "devices": devices})
     assert missing_sources(config, SILENT) == ["some/mine", "some/more"]
     with pytest.raises(DataError, match=r"'some/mine' is not on this machine.*data\.pool\.private"):
-        stand_ins(config, "some/mine")
+        stand_ins(config, "some/mine", SILENCE)
 
 
 def test_numbers_are_those_of_the_pool_and_texts_as_long_as_they_may_be() -> None:
-    data = stand_ins(config_of(POOL), "some/data")
+    data = stand_ins(config_of(POOL), "some/data", SILENCE)
     sizes = (
         len(data.server.train),
         len(data.transfer),
@@ -80,11 +81,11 @@ def test_numbers_are_those_of_the_pool_and_texts_as_long_as_they_may_be() -> Non
 
 def test_dev_text_is_asked_where_the_run_asks_it() -> None:
     evaluation = {"max_new_tokens": 6, "split": "dev"}
-    data = stand_ins(config_of(POOL, evaluation=evaluation), "some/data")
+    data = stand_ins(config_of(POOL, evaluation=evaluation), "some/data", SILENCE)
     assert len(data.server.test) == len(data.offered_test) == 2
 
 
 @pytest.mark.parametrize("key", ["private", "max_dev", "max_test"])
 def test_numbers_that_are_not_written_are_asked_for(key: str) -> None:
     with pytest.raises(DataError, match=r"the hub does not answer.*data\.pool\.max_test say how"):
-        stand_ins(config_of(POOL | {key: None}), "some/data")
+        stand_ins(config_of(POOL | {key: None}), "some/data", SILENCE)
