@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -35,7 +36,13 @@ This file is written by `python docs/generate_configuration.py`; edit the docstr
 `src/coplms/config/` instead. [quickstart.yaml](../configs/quickstart.yaml) is a whole example.
 """
 
-WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+WORDS = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    JsonValue: "any value",
+}
 TITLES = {
     "RunConfig": "The whole file",
     "EdgeConfig": "device.yaml",

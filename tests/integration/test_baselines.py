@@ -18,6 +18,7 @@ from coplms.api.consortium import Consortium
 from coplms.api.export import export_models
 from coplms.api.parties import SimulatedParties
 from coplms.api.post import Network
+from coplms.cli.check import print_check
 from coplms.config.load import load_config
 from coplms.consortium.record import read_history
 from coplms.errors import ConfigError
@@ -288,11 +289,28 @@ def test_a_baseline_is_not_run_over_a_network(tmp_path: Path) -> None:
         )
 
 
-def test_the_report_and_a_dry_run_say_which_method_it_is(train: Train, cache: Path) -> None:
+def test_the_report_and_a_dry_run_say_which_method_it_is(
+    train: Train, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = train("fedmkt")
     assert "The baseline fedmkt with mini/llm" in render(read_history(run.folder))
-    config = load_config(run.folder / "config.yaml")
-    assert any("'fedmkt' is a baseline" in words for words in check_run(config, cache).warnings)
+    print_check(load_config(run.folder / "config.yaml"), cache)
+    assert "method: fedmkt, a baseline" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("method", "alike"), [*((method, False) for method in METHODS), ("fedlora", True)]
+)
+def test_a_dry_run_tells_a_baselines_parts_and_traffic(
+    train: Train, cache: Path, method: str, alike: bool
+) -> None:
+    run = train(method, alike=alike)
+    found = check_run(load_config(run.folder / "config.yaml"), cache)
+    assert {part.name: part.steps for part in found.parts} == run.steps()
+    sent = sum(row["tensor_bytes"] for row in run.rows("ledger"))
+    # Of FedMKT and LLM2SLM by answers of average length.
+    assert found.traffic.total == pytest.approx(sent, rel=0.05)
+    assert (found.alone_steps, bool(found.distill_steps)) == (0, method == "fedcollm")
 
 
 def test_a_method_that_nobody_knows_is_refused(tmp_path: Path) -> None:

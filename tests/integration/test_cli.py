@@ -15,8 +15,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from coplms import load_tuned
+from coplms.api.schedule import plan
 from coplms.cli.main import main
-from coplms.cli.plan import plan
 from coplms.cli.progress import PlainLines
 from coplms.config.load import load_config
 from coplms.models.language_model import LanguageModel

@@ -20,13 +20,14 @@ class ModelCheck:
     Attributes:
         name: `llm`, `dpm`, or `NAME/slm`.
         source: As the configuration names it.
-        state: `ready`, `download` or `build`.
+        state: `ready`, `download`, `build`, or `written` where only its sizes are known.
         build_steps: Optimiser steps of building a mini model; 0 where nothing is built.
         architecture: Hugging Face model type.
         num_parameters: Without adapters; at most so many where the model is still to be built.
+        num_written: Likewise, by the sizes that the configuration gives, where it gives any.
         num_trained: Parameters of the part that is the model's own; of a DPM, of its shared part.
         vocab_size: Columns of its logits; likewise at most so many.
-        tokenizer: Its kind; empty where it is still to be built.
+        tokenizer: Its kind; empty where it is not at hand.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ModelCheck:
     build_steps: int
     architecture: str
     num_parameters: int
+    num_written: int | None
     num_trained: int
     vocab_size: int
     tokenizer: str
@@ -65,6 +67,7 @@ def _model_check(plan: ModelPlan) -> ModelCheck:
         build_steps=found.build_steps,
         architecture=str(found.model.network.config.model_type),
         num_parameters=plan.weights.num_parameters,
+        num_written=found.written,
         num_trained=plan.parts[0].size.num_parameters,
         vocab_size=vocab_size(found.model),
         tokenizer=tokenizer_kind(found.model.tokenizer) if found.can_encode else "",

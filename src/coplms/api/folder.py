@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+import re
 import shutil
 import sys
 from collections import Counter
@@ -23,8 +24,9 @@ from coplms.models.load import device_name
 
 _PACKAGES = ("coplms", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 _MAX_DIFFERENCES = 3
-_CHANGEABLE = "network."
-"""Where the server is, and how long it waits, may change while a run is stopped."""
+_CHANGEABLE = re.compile(r"network\.|compute\.teraflops|.*\bsizes\b")
+"""Where the server is, how long it waits, and what only dry runs go by, may change while a run is
+stopped."""
 
 
 def check_folder(folder: Path, config: RunConfig) -> None:
@@ -113,7 +115,7 @@ def _differences(path: Path, config: RunConfig) -> str:
     keys = [
         key
         for key in {**there, **here}
-        if there.get(key) != here.get(key) and not key.startswith(_CHANGEABLE)
+        if there.get(key) != here.get(key) and not _CHANGEABLE.match(key)
     ]
     shown = [
         f"{key} is {there.get(key, 'absent')} there, {here.get(key, 'absent')} here"

@@ -7,6 +7,7 @@ import torch
 
 from coplms.api.available import available_memory
 from coplms.api.plan import ModelPlan
+from coplms.api.reading import Lengths
 from coplms.config.run import RunConfig
 from coplms.consortium.messages import SERVER
 from coplms.models.language_model import LanguageModel
@@ -26,14 +27,6 @@ upload's values, message and file, and float64 sums."""
 
 DISTILLATION = "distillation"
 """Owner of what the server does before round 1."""
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Tokens of a model's longest example, and of its longest answer."""
-
-    example: int
-    answer: int
 
 
 @dataclass(frozen=True)
@@ -115,35 +108,37 @@ def estimate_memory(
 
     Args:
         config: The run's.
-        plans: LLM or SLM and DPM of every member, the server first.
+        plans: The models of every member, the server first.
         lengths: By member, in the tokens of its own model.
     """
-    pairs = list(zip(plans[::2], plans[1::2], strict=True))
-    distilling = list(_rows(config, DISTILLATION, _distillation(config, *pairs[0])))
-    members: list[MemoryRow] = []
-    for own, dpm in pairs:
-        members += _rows(config, own.member, _learning(config, own, dpm, lengths))
-    devices = dict.fromkeys(row.device for row in (*distilling, *members))
-    shared = _distinct(step for own, dpm in pairs for step in _learning(config, own, dpm, lengths))
+    members: dict[str, list[ModelPlan]] = {}
+    for plan in plans:
+        members.setdefault(plan.member, []).append(plan)
+    steps = {name: _learning(config, held, lengths[name]) for name, held in members.items()}
+    distilling = list(_rows(config, DISTILLATION, _distillation(config, members[SERVER])))
+    rows = [row for name, found in steps.items() for row in _rows(config, name, found)]
+    devices = dict.fromkeys(row.device for row in (*distilling, *rows))
+    shared = _distinct(step for found in steps.values() for step in found)
     peaks = {
         device: max(
-            _cutting(config, *pairs[0], device),
+            _cutting(config, members[SERVER], device),
             *(row.total for row in distilling if row.device == device),
-            _together(members, shared, pairs[0][1], device),
+            _together(rows, shared, plans, device),
         )
         for device in devices
     }
     available = {device: available_memory(device) for device in devices}
     fullest = min(devices, key=lambda device: available[device] - peaks[device])
-    return MemoryCheck((*distilling, *members), fullest, peaks[fullest], available[fullest])
+    return MemoryCheck((*distilling, *rows), fullest, peaks[fullest], available[fullest])
 
 
-def _cutting(config: RunConfig, llm: ModelPlan, dpm: ModelPlan, device: torch.device) -> int:
+def _cutting(config: RunConfig, server: Sequence[ModelPlan], device: torch.device) -> int:
     """While the DPM is cut out of a copy of the LLM on the CPU."""
+    llm, *proxies = server
     held = llm.weights.num_bytes if llm.device == device else 0
-    if device.type != "cpu" or config.dpm.model is not None:
+    if device.type != "cpu" or config.dpm.model is not None or not proxies:
         return held
-    return held + llm.weights.num_bytes + dpm.weights.num_bytes
+    return held + llm.weights.num_bytes + proxies[0].weights.num_bytes
 
 
 def _distinct(steps: Iterable[_Step]) -> list[_Step]:
@@ -153,23 +148,24 @@ def _distinct(steps: Iterable[_Step]) -> list[_Step]:
 
 
 def _together(
-    rows: Sequence[MemoryRow], networks: Sequence[_Step], dpm: ModelPlan, device: torch.device
+    rows: Sequence[MemoryRow],
+    networks: Sequence[_Step],
+    plans: Sequence[ModelPlan],
+    device: torch.device,
 ) -> int:
     """All members in one process, one of which takes a step."""
     here = [step for step in networks if step.plan.device == device]
     total = sum(_weights(step.plan) + step.moments for step in here)
     total += max((row.total - row.lasting for row in rows if row.device == device), default=0)
     if device.type == "cpu":
-        total += MESSAGES * dpm.parts[0].size.num_bytes
+        shared = [plan.parts[0].size.num_bytes for plan in plans if plan.role == "dpm"]
+        total += MESSAGES * max(shared, default=0)
     return total
 
 
-def _learning(
-    config: RunConfig, own: ModelPlan, dpm: ModelPlan, lengths: Mapping[str, Lengths]
-) -> list[_Step]:
+def _learning(config: RunConfig, held: Sequence[ModelPlan], length: Lengths) -> list[_Step]:
     """SAML, the largest step of a member: it trains the shared part and the model's own."""
     examples = -(-config.optimizer.batch_size // config.optimizer.accumulation)
-    length = lengths[own.member]
     return [
         _Step(
             plan,
@@ -178,12 +174,15 @@ def _learning(
             tokens=examples * length.example,
             rows=examples * length.answer,
         )
-        for plan in (own, dpm)
+        for plan in held
     ]
 
 
-def _distillation(config: RunConfig, llm: ModelPlan, dpm: ModelPlan) -> list[_Step]:
+def _distillation(config: RunConfig, server: Sequence[ModelPlan]) -> list[_Step]:
     """The LLM teaches, and all of the DPM learns; neither has an adapter yet."""
+    if len(server) == 1:
+        return []
+    llm, dpm = server
     settings = config.method.distill
     on = 1 if settings.steps else 0
     tokens = on * settings.batch_size * settings.block_tokens

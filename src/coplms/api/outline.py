@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from coplms.api.assemble import MINI, Assembler
+from coplms.api.hub import Hub
+from coplms.api.sizes import network_of
 from coplms.config.model import ModelConfig, ZooModelConfig
 from coplms.config.run import RunConfig
 from coplms.errors import ConfigError, ModelError
@@ -30,7 +32,12 @@ from coplms.models.load import (
 )
 from coplms.models.zoo_networks import build_network
 
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 _META = torch.device("meta")
 
 
@@ -39,25 +46,34 @@ class Outline:
     """A model as a run will load it, before any tuning.
 
     Attributes:
-        model: Its network lies on PyTorch's meta device. With the origin `build` its tokenizer is
-            a stand-in of the right size, which must encode nothing.
+        model: Its network lies on PyTorch's meta device. Where it cannot encode its tokenizer is a
+            stand-in of the right size.
         source: The model as the configuration names it.
-        origin: `ready` on this machine, to `download` from the hub, or a mini model to `build`.
+        origin: `ready` on this machine, to `download` from the hub, a mini model to `build`, or
+            `written`: nothing is known of it but the sizes that the configuration gives.
         build_steps: Optimiser steps that building takes.
+        written: Parameters by the sizes that the configuration gives, where it gives any.
     """
 
     model: LanguageModel
     source: str
-    origin: Literal["ready", "download", "build"]
+    origin: Literal["ready", "download", "build", "written"]
     build_steps: int = 0
+    written: int | None = None
 
     @property
     def can_encode(self) -> bool:
         """Whether the tokenizer is the model's own."""
-        return self.origin != "build"
+        return self.origin in ("ready", "download")
 
 
-def outline(config: RunConfig, zoo: Mapping[str, Path], model: ModelConfig, name: str) -> Outline:
+def outline(
+    config: RunConfig,
+    zoo: Mapping[str, Path],
+    model: ModelConfig,
+    name: str,
+    hub: Hub | None = None,
+) -> Outline:
     """The outline of one of a run's models.
 
     Args:
@@ -65,21 +81,47 @@ def outline(config: RunConfig, zoo: Mapping[str, Path], model: ModelConfig, name
         zoo: Where each mini model lies, or will.
         model: Which model.
         name: What messages call it.
+        hub: Of a dry run, which goes by `model.sizes` where the model is not to be had.
 
     Raises:
         ModelError: If there is no such model, or its files are broken.
-        ConfigError: If it is an unknown mini model, or reads less than `data.max_length` tokens.
+        ConfigError: If it is an unknown mini model, reads less than `data.max_length` tokens, or
+            its `sizes` give no model.
     """
     path = Assembler(config, zoo).path(model.model)
     dtype = config.dtype_of(model)
     if config.zoo and model.model.startswith(MINI) and not Path(path).is_dir():
         recipe = next(each for each in config.zoo.models if MINI + each.name == model.model)
         found = Outline(_from_recipe(name, recipe, dtype), model.model, "build", recipe.steps)
+    elif hub is not None:
+        found = _to_be_had(name, path, dtype, model, hub)
     else:
-        origin: Literal["ready", "download"] = "ready" if _has_weights(name, path) else "download"
-        found = Outline(_load(name, path, dtype), model.model, origin)
+        found = _existing(name, path, dtype, model)
     _check_context(found.model, config.data.max_length)
     return found
+
+
+def _existing(name: str, path: str, dtype: str, model: ModelConfig) -> Outline:
+    origin: Literal["ready", "download"] = "ready" if _has_weights(name, path) else "download"
+    return Outline(_load(name, path, dtype), model.model, origin)
+
+
+def _to_be_had(name: str, path: str, dtype: str, model: ModelConfig, hub: Hub) -> Outline:
+    """The model itself with its size as written to compare; where it is not to be had, that."""
+    check_path(name, path)
+    network = None
+    if model.sizes is not None:
+        with _META:
+            network = network_of(name, model.sizes, getattr(torch, dtype))
+    written = None if network is None else sum(value.numel() for value in network.parameters())
+    if not hub.lacks_model(path):
+        return replace(_existing(name, path, dtype, model), written=written)
+    if network is None:
+        silent = OSError("no answer. With its `sizes` written down it could be estimated.")
+        raise ModelError(loading_failed(name, path, silent))
+    rows: nn.Linear = network.get_output_embeddings()  # type: ignore[no-untyped-call]
+    stand_in = LanguageModel(name, network, _stand_in(rows.weight.shape[0]), path)
+    return Outline(stand_in, model.model, "written", written=written)
 
 
 def _load(name: str, path: str, dtype: str) -> LanguageModel:
@@ -100,18 +142,23 @@ def _load(name: str, path: str, dtype: str) -> LanguageModel:
 
 
 def _from_recipe(name: str, recipe: ZooModelConfig, dtype: str) -> LanguageModel:
-    tokens = ["<s>", "</s>", "<pad>", *map(str, range(recipe.vocab_size - 3))]
+    tokenizer = _stand_in(recipe.vocab_size)
+    with _META:
+        network = build_network(recipe, tokenizer, seed=0)
+    nn.Module.to(network, getattr(torch, dtype))
+    return LanguageModel(name, network, tokenizer, MINI + recipe.name)
+
+
+def _stand_in(vocab_size: int) -> PreTrainedTokenizerFast:
+    """A tokenizer with so many tokens, which must encode nothing."""
+    tokens = ["<s>", "</s>", "<pad>", *map(str, range(vocab_size - 3))]
     vocabulary = {token: index for index, token in enumerate(tokens)}
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=Tokenizer(WordLevel(vocabulary, unk_token="<pad>")),
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",
     )
-    with _META:
-        network = build_network(recipe, tokenizer, seed=0)
-    nn.Module.to(network, getattr(torch, dtype))
-    return LanguageModel(name, network, tokenizer, MINI + recipe.name)
 
 
 def _has_weights(name: str, path: str) -> bool:

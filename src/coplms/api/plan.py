@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from coplms.api.hub import Hub
 from coplms.api.outline import Outline, outline
 from coplms.config.model import ModelConfig, TuningConfig
 from coplms.config.run import RunConfig
@@ -67,12 +68,17 @@ class ModelPlan:
     parts: tuple[PartPlan, ...]
 
 
-def plan_models(config: RunConfig, zoo: Mapping[str, Path]) -> list[ModelPlan]:
+def plan_models(
+    config: RunConfig, zoo: Mapping[str, Path], hub: Hub | None = None
+) -> list[ModelPlan]:
     """LLM and DPM of the server, then SLM and DPM of each device that is described here.
+
+    A baseline has no DPM, or its devices tune that in place of an SLM.
 
     Args:
         config: The run's.
         zoo: Where each mini model lies, or will.
+        hub: Of a dry run, which knows models that are not to be had by their written sizes.
 
     Raises:
         ModelError: If a model cannot be loaded, the DPM does not have the LLM's tokenizer, or
@@ -80,33 +86,66 @@ def plan_models(config: RunConfig, zoo: Mapping[str, Path]) -> list[ModelPlan]:
         ConfigError: If a setting does not fit its model.
     """
     method = config.method
-    llm = outline(config, zoo, config.llm, "llm")
-    dpm = _dpm(config, zoo, llm)
+    llm = outline(config, zoo, config.llm, "llm", hub)
+    proxy = _proxy(config, _dpm(config, zoo, llm, hub)) if method.has_proxy else None
     plans = [_own(config, llm, config.llm, (SERVER, "llm"), method.server_steps)]
-    folder_bytes = _size(base_parameters(dpm.model)).num_bytes
-    # From here on the DPM's outline has the adapters of a device's copy.
-    shared, domain = _proxy_sizes(config, dpm.model)
-    weights = _size(base_parameters(dpm.model))
-    is_adapter = config.tuning_of(config.dpm).kind == "lora"
-    place = resolve_device(config.device_of(config.dpm))
-
-    def proxy(member: str, steps: int, *others: PartPlan) -> ModelPlan:
-        parts = (PartPlan(f"{member}/dpm-shared", shared, steps, is_adapter), *others)
-        return ModelPlan(member, "dpm", dpm, weights, folder_bytes, place, parts)
-
-    plans.append(proxy(SERVER, method.server_proxy_steps))
-    alike: dict[ModelConfig, ModelPlan] = {}
+    # Where devices tune the DPM in place of an SLM, it takes an SLM's steps.
+    on_server, on_device = method.server_steps, [method.device_steps]
+    if method.has_slms:
+        on_server = method.server_proxy_steps
+        on_device = [method.device_proxy_steps, method.domain_steps]
+    if proxy is not None:
+        plans.append(proxy.of(SERVER, on_server))
+    alike: dict[str, ModelPlan] = {}
     for device in config.devices:
-        name = device.name
         if device.slm is None:
             continue
-        if device.slm not in alike:
-            slm = outline(config, zoo, device.slm, f"{name}/slm")
-            alike[device.slm] = _own(config, slm, device.slm, (name, "slm"), method.device_steps)
-        plans.append(_of_member(alike[device.slm], name))
-        own_part = PartPlan(f"{name}/dpm-domain", domain, method.domain_steps, True)
-        plans.append(proxy(name, method.device_proxy_steps, own_part))
+        name, key = device.name, device.slm.model_dump_json()
+        if method.has_slms and key not in alike:
+            slm = outline(config, zoo, device.slm, f"{name}/slm", hub)
+            alike[key] = _own(config, slm, device.slm, (name, "slm"), method.device_steps)
+        if method.has_slms:
+            plans.append(_of_member(alike[key], name))
+        if proxy is not None:
+            plans.append(proxy.of(name, *on_device))
     return plans
+
+
+@dataclass(frozen=True, eq=False)
+class _Proxy:
+    """The DPM, of which every member has a copy."""
+
+    outline: Outline
+    weights: Size
+    folder_bytes: int
+    device: torch.device
+    shared: Size
+    domain: Size
+    is_adapter: bool
+
+    def of(self, member: str, steps: int, domain_steps: int | None = None) -> ModelPlan:
+        """A member's copy; with a domain adapter where it takes steps."""
+        parts = [PartPlan(f"{member}/dpm-shared", self.shared, steps, self.is_adapter)]
+        if domain_steps is not None:
+            parts.append(PartPlan(f"{member}/dpm-domain", self.domain, domain_steps, True))
+        return ModelPlan(
+            member, "dpm", self.outline, self.weights, self.folder_bytes, self.device, tuple(parts)
+        )
+
+
+def _proxy(config: RunConfig, dpm: Outline) -> _Proxy:
+    """The DPM's sizes; from here on its outline has the adapters of a device's copy."""
+    folder_bytes = _size(base_parameters(dpm.model)).num_bytes
+    nn.Module.to(dpm.model.network, getattr(torch, config.dtype))
+    return _Proxy(
+        outline=dpm,
+        weights=_size(base_parameters(dpm.model)),
+        folder_bytes=folder_bytes,
+        device=resolve_device(config.device_of(config.dpm)),
+        shared=_trained(dpm.model, SHARED, config.tuning_of(config.dpm)),
+        domain=_trained(dpm.model, DOMAIN, config.domain_tuning),
+        is_adapter=config.tuning_of(config.dpm).kind == "lora",
+    )
 
 
 def _own(
@@ -131,22 +170,17 @@ def _of_member(plan: ModelPlan, member: str) -> ModelPlan:
     return replace(plan, member=member, parts=parts)
 
 
-def _dpm(config: RunConfig, zoo: Mapping[str, Path], llm: Outline) -> Outline:
+def _dpm(config: RunConfig, zoo: Mapping[str, Path], llm: Outline, hub: Hub | None) -> Outline:
     """The DPM before distillation; it has no adapter yet."""
     if config.dpm.model is None:
         sliced = slice_model(llm.model, config.dpm.layers, "dpm")
-        return replace(llm, model=sliced, source=f"slice of {llm.source}", build_steps=0)
-    found = outline(config, zoo, ModelConfig(model=config.dpm.model), "dpm")
+        source = f"slice of {llm.source}"
+        return replace(llm, model=sliced, source=source, build_steps=0, written=None)
+    model = ModelConfig(model=config.dpm.model, sizes=config.dpm.sizes)
+    found = outline(config, zoo, model, "dpm", hub)
     if llm.can_encode and found.can_encode:
         check_same_tokenizer(llm.model, found.model)
     return found
-
-
-def _proxy_sizes(config: RunConfig, dpm: LanguageModel) -> tuple[Size, Size]:
-    """Shared part and domain adapter of a device's DPM, which gets its adapters here."""
-    nn.Module.to(dpm.network, getattr(torch, config.dtype))
-    shared = _trained(dpm, SHARED, config.tuning_of(config.dpm))
-    return shared, _trained(dpm, DOMAIN, config.domain_tuning)
 
 
 def _trained(model: LanguageModel, adapter: str, tuning: TuningConfig) -> Size:

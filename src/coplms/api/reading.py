@@ -39,6 +39,8 @@ class Reading:
         num_cut: Of how many the prompt loses its middle.
         longest: Tokens of the longest example, after cutting.
         longest_answer: Tokens of the longest answer that fits.
+        num_tokens: Tokens of all examples that fit, after cutting.
+        num_answer_tokens: Tokens of all answers that fit.
         misfits: Answers that do not fit.
     """
 
@@ -48,7 +50,26 @@ class Reading:
     num_cut: int
     longest: int
     longest_answer: int
+    num_tokens: int
+    num_answer_tokens: int
     misfits: tuple[Misfit, ...]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a model's examples and answers.
+
+    Attributes:
+        example: Of the longest example.
+        answer: Of the longest answer.
+        mean_example: Of an example, on average.
+        mean_answer: Of an answer, on average.
+    """
+
+    example: int
+    answer: int
+    mean_example: float
+    mean_answer: float
 
 
 def trained_on(member: MemberData) -> list[Example]:
@@ -88,7 +109,22 @@ def read_member(encoder: Encoder, member: str, examples: Sequence[Example]) -> R
         num_cut=sum(_prompt_tokens(encoder, example) > kept for example, kept in full),
         longest=max(map(len, encoded), default=0),
         longest_answer=max((len(found.answer) for found in encoded), default=0),
+        num_tokens=sum(map(len, encoded)),
+        num_answer_tokens=sum(len(found.answer) for found in encoded),
         misfits=misfits,
+    )
+
+
+def lengths_of(readings: Sequence[Reading]) -> Lengths | None:
+    """What one tokenizer makes of all that it reads; None of nothing."""
+    count = sum(found.num_examples - len(found.misfits) for found in readings)
+    if not count:
+        return None
+    return Lengths(
+        example=max(found.longest for found in readings),
+        answer=max(found.longest_answer for found in readings),
+        mean_example=sum(found.num_tokens for found in readings) / count,
+        mean_answer=sum(found.num_answer_tokens for found in readings) / count,
     )
 
 

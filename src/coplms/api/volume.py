@@ -1,19 +1,28 @@
 """Bytes that a run writes to disk and sends over the wire."""
 
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from coplms.api.plan import ModelPlan, Size
 from coplms.api.public import text_bytes
+from coplms.api.reading import Lengths
+from coplms.config.participation import draw_devices
 from coplms.config.run import RunConfig
 from coplms.config.transport import TransportConfig
 from coplms.consortium.members import PublicText
+from coplms.consortium.messages import SERVER
 from coplms.data.members import ConsortiumData
 from coplms.errors import RunError
+from coplms.models.load import vocab_size
 from coplms.report.costs import size_text
 from coplms.transport.packing import SCALE_BYTES
+
+_LOGIT_AND_ID = torch.float32.itemsize + torch.int32.itemsize
 
 STATES = 3
 """A checkpoint holds every trained weight and AdamW's two moments."""
@@ -49,50 +58,97 @@ class Traffic:
 
     Attributes:
         num_devices: Receivers.
-        num_chosen: Those that take part in a round.
-        rounds: Each is one download and one upload; a last download to all devices follows.
+        rounds: How many there are; a last download to all devices follows.
         welcome: Bytes to each device before round 1: DPM, tokenizer and public text.
-        shared: Bytes of the shared part as it travels, once.
+        per_round: Bytes of one round, both directions, all devices that take part: on average, for
+            a baseline whose rounds differ.
+        last: Bytes to each device after the last round: the shared part as it travels.
     """
 
     num_devices: int
-    num_chosen: int
     rounds: int
     welcome: int
-    shared: int
-
-    @property
-    def per_round(self) -> int:
-        """Bytes of one round, both directions, all devices that take part."""
-        return 2 * self.num_chosen * self.shared
+    per_round: int
+    last: int
 
     @property
     def total(self) -> int:
         """Bytes of the whole run."""
-        once = self.num_devices * (self.welcome + self.shared)
-        return once + self.rounds * self.per_round
+        return self.num_devices * (self.welcome + self.last) + self.rounds * self.per_round
 
 
 def estimate_traffic(
-    config: RunConfig, plans: Sequence[ModelPlan], data: ConsortiumData
+    config: RunConfig,
+    plans: Sequence[ModelPlan],
+    data: ConsortiumData,
+    lengths: Mapping[str, Lengths],
 ) -> Traffic:
-    """What travels in a run; message headers are left out."""
+    """What travels in a run; message headers are left out.
+
+    Args:
+        config: The run's.
+        plans: The models of every member, the server first.
+        data: Who holds what.
+        lengths: By member, in the tokens of its own model; a baseline may send something for each.
+    """
+    devices, rounds = len(config.devices), config.method.rounds
+    if config.method.name != "coplms":
+        sent = sum(
+            _sent(config, plans, _drawn(config, number), len(data.server.train), lengths)
+            for number in range(1, rounds + 1)
+        )
+        return Traffic(devices, rounds, 0, round(sent / rounds), 0)
     dpm = plans[1]
     held = data.server
     text = text_bytes(PublicText(held.train, held.dev, data.offered_test, data.transfer))
     tokenizer = len(dpm.outline.model.tokenizer.backend_tokenizer.to_str(pretty=True).encode())
+    shared = _packed_bytes(dpm.parts[0].size, config.transport)
     return Traffic(
-        num_devices=len(config.devices),
-        num_chosen=_num_chosen(config),
-        rounds=config.method.rounds,
+        num_devices=devices,
+        rounds=rounds,
         welcome=dpm.folder_bytes + tokenizer + text,
-        shared=_packed_bytes(dpm.parts[0].size, config.transport),
+        per_round=2 * _num_chosen(config) * shared,
+        last=shared,
     )
 
 
+def _sent(
+    config: RunConfig,
+    plans: Sequence[ModelPlan],
+    drawn: Sequence[str],
+    num_public: int,
+    lengths: Mapping[str, Lengths],
+) -> int:
+    """Bytes of one round of a baseline; tensors travel as they are."""
+    own = {plan.member: plan for plan in plans if plan.member == SERVER or plan.role == "slm"}
+    if config.method.name == "fedlora":
+        groups = Counter(id(own[name].outline) for name in drawn)
+        alike = [own[name] for name in drawn if groups[id(own[name].outline)] > 1]
+        return 2 * sum(plan.parts[0].size.num_bytes for plan in alike)
+    if config.method.name == "fedcollm":
+        # Those that are drawn send; all devices are sent the average.
+        return (len(drawn) + len(config.devices)) * plans[1].parts[0].size.num_bytes
+
+    def said(member: str) -> int:
+        """What a member says of the public text: K logits and ids a token, a cost an answer."""
+        k = min(config.method.fedmkt.top_tokens, vocab_size(own[member].outline.model))
+        tokens = num_public * lengths[member].mean_answer
+        return round(tokens * k * _LOGIT_AND_ID) + num_public * torch.float32.itemsize
+
+    if config.method.name == "llm2slm":
+        return len(drawn) * said(SERVER)
+    if config.method.name == "fedmkt":
+        return len(drawn) * said(SERVER) + sum(map(said, drawn))
+    return 0
+
+
+def _drawn(config: RunConfig, round_number: int) -> list[str]:
+    names = [device.name for device in config.devices]
+    return draw_devices(names, config.method.participation, config.seed, round_number)
+
+
 def _num_chosen(config: RunConfig) -> int:
-    """Devices in a round, as `coplms.config.participation` draws them."""
-    return max(1, round(config.method.participation * len(config.devices)))
+    return len(_drawn(config, 1))
 
 
 def _packed_bytes(size: Size, transport: TransportConfig) -> int:
@@ -109,29 +165,35 @@ def check_disk(config: RunConfig, plans: Sequence[ModelPlan], output: Path) -> D
 
     Args:
         config: The run's.
-        plans: LLM or SLM and DPM of every member, the server first.
+        plans: The models of every member, the server first.
         output: The run's folder; need not exist.
     """
     parts = [part.size.num_bytes for plan in plans for part in plan.parts]
     own = [part.size.num_bytes for plan in plans if plan.role != "dpm" for part in plan.parts]
-    alone = sum(own) if config.alone else 0
+    proxies = [plan for plan in plans if plan.role == "dpm"]
+    alone = sum(own) if config.alone and config.method.name == "coplms" else 0
     # A phase changes a model's own part and the shared part, and writes both before it removes
     # their older states.
-    written = max(own) + plans[1].parts[0].size.num_bytes
-    shared = plans[1].parts[0].size
-    packed = _packed_bytes(shared, config.transport)
-    lost = 0 if config.transport.form == "lossless" else 4 * shared.num_parameters
-    senders = sum(plan.role == "dpm" for plan in plans)
-    # Every sender keeps its newest message and what it lost; the server keeps a round's uploads.
-    messages = (senders + 1) * (packed + lost) + _num_chosen(config) * packed
+    written = max(own) + max((plan.parts[0].size.num_bytes for plan in proxies), default=0)
     existing = next(each for each in (output, *output.absolute().parents) if each.exists())
     return DiskCheck(
-        checkpoints=STATES * (sum(parts) + alone + written) + messages,
-        proxies=plans[1].folder_bytes,
+        checkpoints=STATES * (sum(parts) + alone + written) + _messages(config, proxies),
+        proxies=proxies[0].folder_bytes if proxies else 0,
         results=sum(parts),
         present=sum(file.stat().st_size for file in output.rglob("*") if file.is_file()),
         free=shutil.disk_usage(existing).free,
     )
+
+
+def _messages(config: RunConfig, proxies: Sequence[ModelPlan]) -> int:
+    """Bytes of the messages that are kept; baselines keep none."""
+    if config.method.name != "coplms":
+        return 0
+    shared = proxies[0].parts[0].size
+    packed = _packed_bytes(shared, config.transport)
+    lost = 0 if config.transport.form == "lossless" else 4 * shared.num_parameters
+    # Every sender keeps its newest message and what it lost; the server keeps a round's uploads.
+    return (len(proxies) + 1) * (packed + lost) + _num_chosen(config) * packed
 
 
 def disk_error(disk: DiskCheck, output: Path) -> RunError | None:

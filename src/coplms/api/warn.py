@@ -18,18 +18,42 @@ TIGHT_DISK = 0.8
 _SHOWN = 5
 
 
-def warn_method(config: RunConfig) -> Iterator[str]:
-    """Estimates that are not of the method."""
-    if config.method.name != "coplms":
+def warn_hub(
+    config: RunConfig, silence: str, models: Sequence[ModelCheck], missing: Sequence[str]
+) -> Iterator[str]:
+    """What was assumed of models and data that are not to be had.
+
+    Args:
+        config: The run's.
+        silence: Why nothing is heard of the hub.
+        models: Of the run.
+        missing: Names of data sets.
+    """
+    absent = f"not on this machine, and {silence}"
+    unseen = [model.name for model in models if model.state == "written"]
+    if unseen:
         yield (
-            f"'{config.method.name}' is a baseline: memory, disk and traffic are estimated as for "
-            "coplms, and steps of parts that it does not have are not taken."
+            f"{', '.join(unseen[:_SHOWN])}: {absent}. Sizes are those that the configuration "
+            "gives; nothing is known of tokenizers."
+        )
+    yield from _more(unseen, "models are known by their sizes only")
+    if missing:
+        yield (
+            f"data: {', '.join(missing)}: {absent}. Numbers of examples are those of data.pool, "
+            "divided evenly among the devices; every example is taken to be as long as it may be "
+            f"(data.max_length: {config.data.max_length:,} tokens, answers "
+            f"evaluation.max_new_tokens: {config.evaluation.max_new_tokens:,})."
         )
 
 
 def warn_models(models: Sequence[ModelCheck]) -> Iterator[str]:
-    """Weights that are not on this machine yet."""
+    """Weights that are not on this machine yet, and sizes that were written down wrong."""
     for model in models:
+        if model.num_written not in (None, model.num_parameters):
+            yield (
+                f"{model.name}: '{model.source}' has {model.num_parameters:,} parameters, and by "
+                f"its `sizes` it would have {model.num_written:,}; the model itself counts."
+            )
         if model.state == "download" and model.name != "dpm":
             yield (
                 f"{model.name}: the weights of '{model.source}' are not on this machine; training "

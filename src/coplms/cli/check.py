@@ -42,11 +42,13 @@ def print_check(config: RunConfig, cache: Path, output: Path = Path("runs") / "n
             table.box = box.SIMPLE_HEAD if console.is_terminal else None
             console.print(table)
             console.print()
+    if config.method.name != "coplms":
+        console.print(f"method: {config.method.name}, a baseline")
     for line in (*_totals(found), *(f"warning: {warning}" for warning in found.warnings)):
         console.print(line, soft_wrap=True)
     if found.refusal is not None:
         raise found.refusal
-    console.print("ready to train")
+    console.print("ready to train, once the hub answers" if found.needs_hub else "ready to train")
 
 
 def _console() -> Console:
@@ -65,6 +67,7 @@ def _tables(found: "RunCheck") -> Iterator[Table]:
     yield _pairs(found)
     yield _parts(found)
     yield _memory(found)
+    yield _time(found)
 
 
 def _table(title: str, left: Sequence[str], right: Sequence[str] = ()) -> Table:
@@ -95,7 +98,7 @@ def _models(models: Sequence["ModelCheck"]) -> Table:
             model.source,
             _state(model),
             model.architecture,
-            model.tokenizer or "not built yet",
+            model.tokenizer or ("not seen" if model.state == "written" else "not built yet"),
             f"{model.vocab_size:,}",
             f"{model.num_parameters:,}",
             f"{model.num_trained:,}",
@@ -106,9 +109,12 @@ def _models(models: Sequence["ModelCheck"]) -> Table:
 def _state(model: "ModelCheck") -> str:
     if model.state == "build" and model.build_steps:
         return f"will be built ({model.build_steps} steps)"
-    return {"ready": "ready", "download": "will be downloaded", "build": "cut out of the LLM"}[
-        model.state
-    ]
+    return {
+        "ready": "ready",
+        "download": "will be downloaded",
+        "build": "cut out of the LLM",
+        "written": "not seen; sizes as written",
+    }[model.state]
 
 
 def _data(data: Sequence["DataCheck"]) -> Table:
@@ -167,8 +173,8 @@ def _pairs(found: "RunCheck") -> Table:
 
 def _parts(found: "RunCheck") -> Table:
     table = _table("Training", ("Part",), ("Parameters", "Optimiser steps"))
-    dpm = next(model for model in found.models if model.name == "dpm")
     if found.distill_steps:
+        dpm = next(model for model in found.models if model.name == "dpm")
         table.add_row("dpm, distilled", f"{dpm.num_parameters:,}", f"{found.distill_steps:,}")
     for part in _shown(table, found.parts):
         table.add_row(part.name, f"{part.size.num_parameters:,}", f"{part.steps:,}")
@@ -189,8 +195,23 @@ def _memory(found: "RunCheck") -> Table:
     return table
 
 
+def _time(found: "RunCheck") -> Table:
+    from coplms.report.costs import time_text
+
+    kinds = [row.kind for row in found.time.rows]
+    where = "measured here" if found.time.is_measured else "compute.teraflops"
+    speed = f"{found.time.teraflops:,.3g} TFLOP/s ({where})"
+    table = _table(f"Time, estimated, at {speed}", ("Member",), (*kinds, "total"))
+    members = list(dict.fromkeys(name for row in found.time.rows for name in row.by_member))
+    for member in _shown(table, members):
+        seconds = [row.by_member.get(member, 0.0) for row in found.time.rows]
+        cells = [time_text(each) if each else "" for each in (*seconds, sum(seconds))]
+        table.add_row(member, *cells)
+    return table
+
+
 def _totals(found: "RunCheck") -> Iterator[str]:
-    from coplms.report.costs import size_text
+    from coplms.report.costs import size_text, time_text
 
     memory, disk, traffic = found.memory, found.disk, found.traffic
     yield f"transfer set: {found.num_transfer:,} inputs"
@@ -206,4 +227,8 @@ def _totals(found: "RunCheck") -> Iterator[str]:
     yield (
         f"traffic: {size_text(traffic.welcome)} to each device once, "
         f"{size_text(traffic.per_round)} per round, {size_text(traffic.total)} in all"
+    )
+    yield (
+        f"time: about {time_text(found.time.seconds)} for all members one after another "
+        f"({found.time.operations:.2g} floating-point operations)"
     )

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from coplms.cli.plan import Plan
+from coplms.api.schedule import Plan
 from coplms.cli.tracker import Tracker, Work
 
 _SECONDS_BETWEEN_LINES = 10.0

@@ -168,8 +168,8 @@ def run(config: "RunConfig", output: Path, state: Path, local_devices: int | Non
     from rich.console import Console
 
     from coplms.api.post import Network, without_devices
+    from coplms.api.schedule import plan
     from coplms.cli.notices import describe_notice, describe_presence
-    from coplms.cli.plan import plan
     from coplms.cli.progress import watch
     from coplms.cli.results import print_results
     from coplms.cli.signals import stop_on_sigterm

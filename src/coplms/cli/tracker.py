@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from coplms.cli.plan import Plan, Remaining
+from coplms.api.schedule import Plan
+from coplms.cli.remaining import Remaining
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def train(
 
 def run(config: "RunConfig", output: Path) -> None:
     """Train with progress, then show what co-tuning bought and where the report is."""
-    from coplms.cli.plan import plan
+    from coplms.api.schedule import plan
     from coplms.cli.progress import watch
     from coplms.cli.results import print_results
 

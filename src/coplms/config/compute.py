@@ -32,6 +32,10 @@ class ComputeConfig(Section):
     loss_memory_mib: int | None = Field(None, ge=1)
     """Memory that the blocks of the fused loss may take, in MiB; absent: 32 on the CPU, 1024 on a
     GPU."""
+    teraflops: float | None = Field(None, gt=0)
+    """What the machine that will train sustains, in 10^12 floating-point operations a second; only
+    the time that `coplms train --dry-run` estimates depends on it. Absent: measured where the dry
+    run takes place."""
 
     def loss_memory_bytes(self, device_type: str) -> int:
         """Bytes that the blocks of the fused loss may take on a `cpu` or `cuda` device.

@@ -15,7 +15,8 @@ class SourceConfig(Section):
     `format: hub`; ignored with `format: demo`."""
     format: Literal["jsonl", "sni", "mmlu", "hub", "demo"] = "jsonl"
     tasks: tuple[str, ...] = ()
-    """SNI: task names to read, such as `task957` or the whole file name; empty reads all."""
+    """SNI, of files or of the hub: task names to read, such as `task957` or the whole file name;
+    empty reads all."""
     definition: Literal["full", "first_sentence", "none"] = "full"
     """SNI: how much of a task's definition stands in the prompt."""
     split: str = "train"

@@ -154,6 +154,16 @@ class MethodConfig(Section):
     fedcollm: FedCollmConfig = FedCollmConfig()
 
     @property
+    def has_proxy(self) -> bool:
+        """Whether the LLM is distilled into a DPM, of which every member has a copy."""
+        return self.name == "coplms" or self.name in WITH_PROXY
+
+    @property
+    def has_slms(self) -> bool:
+        """Whether devices tune models of their own."""
+        return self.name not in WITH_PROXY
+
+    @property
     def device_steps(self) -> int:
         """Optimiser steps of each SLM over the whole run."""
         return self.rounds * self.saml.steps + self.transfer.steps

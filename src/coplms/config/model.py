@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from coplms.config.base import Section
 from coplms.config.compute import DEVICE_PATTERN
@@ -26,11 +26,25 @@ class TuningConfig(Section):
     """Names of the linear layers that get LoRA; empty finds all of them but the output head."""
 
 
+def _names_its_kind(sizes: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if not isinstance(sizes.get("model_type"), str):
+        raise ValueError("has no `model_type`, such as llama; take it from the model's config.json")
+    return sizes
+
+
+Sizes = Annotated[dict[str, JsonValue], AfterValidator(_names_its_kind)]
+"""`model_type`, and the other keys of a hub model's config.json that fix its shape."""
+
+
 class ModelConfig(Section):
     """One causal language model."""
 
     model: str
     """`mini/NAME` (built offline), a local folder in Hugging Face format, or a hub name."""
+    sizes: Sizes | None = None
+    """What in the hub model's config.json fixes its shape: `model_type`, `vocab_size`,
+    `hidden_size` and so on. `coplms train --dry-run` goes by it where the hub does not answer and
+    the model is not on this machine; nothing else does."""
     tuning: TuningConfig | None = None
     """Overrides the run's `tuning` for this model."""
     dtype: Literal["float32", "bfloat16"] | None = None
@@ -45,6 +59,8 @@ class DpmConfig(Section):
 
     model: str | None = None
     """A small model with the LLM's tokenizer (same forms as `llm.model`); absent: slice the LLM."""
+    sizes: Sizes | None = None
+    """Of `model`, as `llm.sizes`."""
     layers: int | None = Field(None, ge=1)
     """How many of the LLM's layers a sliced DPM keeps, evenly spaced; absent: half of them."""
     tuning: TuningConfig | None = None
@@ -53,6 +69,12 @@ class DpmConfig(Section):
     """LoRA rank of the private domain adapter."""
     device: str | None = Field(None, pattern=DEVICE_PATTERN)
     """Overrides the run's `device` for every copy of the DPM."""
+
+    @model_validator(mode="after")
+    def _sizes_are_of_a_model(self) -> Self:
+        if self.sizes is not None and self.model is None:
+            raise ValueError("has `sizes` and no `model`; a DPM cut out of the LLM needs none")
+        return self
 
 
 class DeviceConfig(Section):

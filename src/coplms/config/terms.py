@@ -69,7 +69,7 @@ def terms_of(
         run=run,
         name=config.name,
         seed=config.seed,
-        dpm=config.dpm.model_copy(update={"model": None, "device": None}),
+        dpm=config.dpm.model_copy(update={"model": None, "sizes": None, "device": None}),
         tuning=config.tuning,
         optimizer=config.optimizer,
         method=config.method.model_copy(update={"distill": distill}),

@@ -69,20 +69,39 @@ def task_name(path: Path) -> str:
 
 
 def _named(files: Sequence[Path], tasks: Sequence[str]) -> list[Path]:
-    kept: list[Path] = []
+    where = f"the {len(files)} files in '{files[0].parent}'"
+    names = find_tasks([task_name(path) for path in files], tasks, where)
+    return sorted(
+        (path for path in files if task_name(path) in names),
+        key=lambda path: names.index(task_name(path)),
+    )
+
+
+def find_tasks(known: Sequence[str], tasks: Sequence[str], where: str) -> list[str]:
+    """The known tasks that are asked for, in the order in which they are.
+
+    Args:
+        known: Whole names.
+        tasks: Whole names or their beginnings, such as `task957`.
+        where: What holds the known ones, for the message.
+
+    Raises:
+        DataError: If there is no such task.
+    """
+    kept: list[str] = []
     for task in (name.removesuffix(".json") for name in tasks):
-        found = [path for path in files if f"{task_name(path)}_".startswith(f"{task}_")]
+        found = [name for name in known if f"{name}_".startswith(f"{task}_")]
         if not found:
             raise DataError(
-                f"there is no SNI task '{task}' among the {len(files)} files in "
-                f"'{files[0].parent}'.\n  Close names: {_close_names(task, files)}."
+                f"there is no SNI task '{task}' among {where}.\n"
+                f"  Close names: {_close_names(task, known)}."
             )
-        kept += [path for path in found if path not in kept]
+        kept += [name for name in found if name not in kept]
     return kept
 
 
-def _close_names(task: str, files: Sequence[Path]) -> str:
-    stems = sorted({task_name(path) for path in files})
+def _close_names(task: str, known: Sequence[str]) -> str:
+    stems = sorted(set(known))
     numbers = {stem.split("_")[0]: stem for stem in stems}
     close = difflib.get_close_matches(task, stems, n=3, cutoff=0.4)
     close += [numbers[number] for number in difflib.get_close_matches(task, numbers, n=3)]

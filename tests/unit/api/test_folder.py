@@ -42,9 +42,16 @@ def test_where_the_server_is_and_how_long_it_waits_may_change(
     assert (begun / "inbox" / "round-1").is_dir()
 
 
+def test_what_only_dry_runs_go_by_may_change(begun: Path, make_config: MakeConfig) -> None:
+    config = make_config(compute={"teraflops": 3.0})
+    llm = config.llm.model_copy(update={"sizes": {"model_type": "llama", "hidden_size": 8}})
+    check_folder(begun, config.model_copy(update={"llm": llm}))
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        ({"compute": {"autocast": True}}, "compute.autocast is False there, True here"),
         ({"transport": {"form": "int8"}}, "transport.form is lossless there, int8 here"),
         ({"transport": {"block": 32}}, "transport.block is 64 there, 32 here"),
         ({"evaluation": {"max_devices": 1}}, "evaluation.max_devices is None there, 1 here"),

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from coplms.api import memory
-from coplms.api.memory import Lengths, estimate_memory
+from coplms.api.memory import estimate_memory
 from coplms.api.plan import ModelPlan, plan_models
+from coplms.api.reading import Lengths
 from coplms.config.run import RunConfig
 from coplms.models.load import vocab_size
 
 MakeConfig = Callable[..., RunConfig]
-LENGTHS = {name: Lengths(example=10, answer=2) for name in ("server", "one", "two")}
+LENGTHS = {name: Lengths(10, 2, 10, 2) for name in ("server", "one", "two")}
 
 
 def test_a_members_row_adds_up(make_config: MakeConfig) -> None:
@@ -83,14 +84,14 @@ def test_devices_alike_share_their_networks(make_config: MakeConfig) -> None:
     few, many = (make_config(devices=[device]) for device in devices)
     peaks = []
     for config in (few, many):
-        lengths = {each.name: Lengths(10, 2) for each in config.devices}
-        lengths["server"] = Lengths(10, 2)
+        lengths = {each.name: Lengths(10, 2, 10, 2) for each in config.devices}
+        lengths["server"] = Lengths(10, 2, 10, 2)
         peaks.append(estimate_memory(config, plan_models(config, {}), lengths).peak)
     assert peaks[0] == peaks[1]
 
 
 def test_the_fused_loss_takes_no_more_than_its_blocks_may(make_config: MakeConfig) -> None:
-    long = {name: Lengths(example=64, answer=60) for name in LENGTHS}
+    long = {name: Lengths(64, 60, 64, 60) for name in LENGTHS}
     found = {}
     for loss, mib in (("plain", 1), ("fused", 1), ("auto", 1), ("auto", 999)):
         config = make_config(compute={"loss": loss, "loss_memory_mib": mib})
@@ -109,7 +110,7 @@ def test_checkpoints_keep_layers_inputs_and_one_layer_whole(make_config: MakeCon
         evaluation=evaluation,
         compute={"gradient_checkpointing": True},
     )
-    long = {name: Lengths(example=100, answer=2) for name in LENGTHS}
+    long = {name: Lengths(100, 2, 100, 2) for name in LENGTHS}
     row = estimate_memory(config, plan_models(config, {}), long).rows[2]
     # 2 examples of 100 tokens, 16 wide, 4 bytes: SLM of 1 layer, DPM of 2.
     token = 16 * 4

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import JsonValue
 
+from coplms.api.hub import Hub
 from coplms.api.outline import outline
 from coplms.config.model import ModelConfig
 from coplms.config.run import RunConfig
@@ -53,6 +55,57 @@ def test_a_mini_model_to_be_built_has_its_size_already(
     # Little text makes few tokens: the outline is as large as the recipe allows.
     assert vocab_size(found.model) == 300 >= vocab_size(model)
     assert len(shapes(found.model.network)) == len(shapes(model.network))
+
+
+SIZES: dict[str, JsonValue] = {
+    **{"model_type": "llama", "vocab_size": 40, "hidden_size": 16, "intermediate_size": 32},
+    **{"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64},
+}
+
+
+def test_a_model_that_is_not_to_be_had_has_its_size_as_written(make_config: MakeConfig) -> None:
+    model = ModelConfig(model="nobody/nothing", sizes=SIZES)
+    found = outline(make_config(dtype="bfloat16"), {}, model, "x", Hub(offline=True))
+    assert (found.origin, found.can_encode, found.source) == ("written", False, "nobody/nothing")
+    assert found.model.device.type == "meta"
+    assert found.model.network.dtype == torch.bfloat16
+    assert vocab_size(found.model) == len(found.model.tokenizer) == 40
+    # Two embeddings of 40 x 16; attention, feed-forward layers and norms of one layer; a norm.
+    assert found.written == 2 * 640 + 4 * 256 + 3 * 512 + 2 * 16 + 16
+    assert found.written == sum(value.numel() for value in found.model.network.parameters())
+
+
+def test_a_model_that_is_here_counts_more_than_what_is_written(
+    make_config: MakeConfig, model_folders: dict[str, Path]
+) -> None:
+    model = ModelConfig(model=str(model_folders["llm"]), sizes=SIZES)
+    found = outline(make_config(), {}, model, "x", Hub(offline=True))
+    assert (found.origin, found.can_encode) == ("ready", True)
+    real = sum(value.numel() for value in found.model.network.parameters())
+    assert real != found.written == 2 * 640 + 4 * 256 + 3 * 512 + 2 * 16 + 16
+
+
+def test_written_sizes_say_how_much_a_model_reads(make_config: MakeConfig) -> None:
+    model = ModelConfig(model="nobody/nothing", sizes=SIZES | {"max_position_embeddings": 32})
+    with pytest.raises(ConfigError, match=r"data\.max_length is 64, .* at most 32 tokens"):
+        outline(make_config(), {}, model, "x", Hub(offline=True))
+
+
+def test_a_name_that_no_hub_has_is_refused_whatever_is_written(make_config: MakeConfig) -> None:
+    model = ModelConfig(model="./absent", sizes=SIZES)
+    with pytest.raises(ModelError, match=r"there is no folder '\./absent'"):
+        outline(make_config(), {}, model, "x", Hub(offline=True))
+
+
+def test_a_model_of_which_nothing_is_written_is_refused_at_once(make_config: MakeConfig) -> None:
+    model = ModelConfig(model="nobody/nothing")
+    with pytest.raises(ModelError, match=r"no answer\. With its `sizes` .* HF_HUB_OFFLINE is set"):
+        outline(make_config(), {}, model, "x", Hub(offline=True))
+
+
+def test_a_run_that_is_not_dry_ignores_written_sizes(make_config: MakeConfig) -> None:
+    with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set"):
+        outline(make_config(), {}, ModelConfig(model="nobody/nothing", sizes=SIZES), "x")
 
 
 @pytest.fixture

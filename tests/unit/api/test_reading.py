@@ -4,8 +4,10 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from coplms.api.reading import (
+    Lengths,
     Misfit,
     find_misfits,
+    lengths_of,
     misfit_error,
     read_member,
     sources_of,
@@ -55,7 +57,18 @@ def test_a_reading_counts_what_is_cut_and_measures_what_fits(
     found = read_member(encoder(tokenizer, 10), "one", examples)
     assert (found.reader, found.member, found.num_examples) == ("one/slm", "one", 4)
     assert (found.num_cut, found.longest, found.longest_answer) == (1, 10, 3)
+    # Prompts of 6, 7 and 7 tokens.
+    assert (found.num_tokens, found.num_answer_tokens) == (6 + 7 + 7 + 3 * 3, 3 * 3)
     assert found.misfits == (Misfit("file:4", 11),)
+
+
+def test_mean_lengths_are_of_all_that_fits_in_all_texts(tokenizer: PreTrainedTokenizerFast) -> None:
+    one = [example("x" * 5, "b", 1), example("x" * 3, "b" * 3, 2), example("x", "b" * 9, 3)]
+    two = [example("x" * 7, "b", 4)]
+    read = [read_member(encoder(tokenizer, 10), "m", each) for each in (one, two, [])]
+    # BOS and letters, space, letters and EOS: 6 + 3, 4 + 5, and 8 + 3 cut to 10.
+    assert lengths_of(read) == Lengths(10, 5, (9 + 9 + 10) / 3, (3 + 5 + 3) / 3)
+    assert lengths_of(read[2:]) is None
 
 
 def test_nothing_to_read_is_a_reading_of_nothing(tokenizer: PreTrainedTokenizerFast) -> None:

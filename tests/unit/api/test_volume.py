@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from coplms.api.plan import plan_models
+from coplms.api.reading import Lengths
 from coplms.api.volume import DiskCheck, Traffic, check_disk, disk_error, estimate_traffic
 from coplms.config.participation import draw_devices
 from coplms.config.run import RunConfig
@@ -17,25 +18,25 @@ from coplms.transport.packing import layout_of
 MakeConfig = Callable[..., RunConfig]
 
 
-def test_traffic_is_one_welcome_and_a_download_more_than_uploads() -> None:
-    traffic = Traffic(num_devices=3, num_chosen=3, rounds=2, welcome=1000, shared=10)
-    assert traffic.per_round == 60
+LENGTHS = {name: Lengths(64, 8, 20, 4) for name in ("server", "one", "two")}
+THREE = {name: Lengths(64, 8, 20, 4) for name in ("server", "a", "b", "c")}
+
+
+def traffic_of(config: RunConfig) -> Traffic:
+    return estimate_traffic(config, plan_models(config, {}), load_data(config), LENGTHS)
+
+
+def test_traffic_is_one_welcome_and_a_download_more_than_rounds() -> None:
+    traffic = Traffic(num_devices=3, rounds=2, welcome=1000, per_round=60, last=10)
     assert traffic.total == 3 * (1000 + 10 * 5)
-
-
-def test_devices_that_are_not_drawn_are_sent_nothing_but_welcome_and_end() -> None:
-    traffic = Traffic(num_devices=30, num_chosen=3, rounds=2, welcome=1000, shared=10)
-    assert traffic.per_round == 60
-    assert traffic.total == 30 * 1010 + 120
 
 
 @pytest.mark.parametrize(("participation", "chosen"), [(1.0, 2), (0.5, 1), (0.01, 1)])
 def test_as_many_are_sent_a_round_as_are_drawn(
     make_config: MakeConfig, participation: float, chosen: int
 ) -> None:
-    config = make_config(method={"participation": participation})
-    traffic = estimate_traffic(config, plan_models(config, {}), load_data(config))
-    assert traffic.num_chosen == chosen
+    traffic = traffic_of(make_config(method={"participation": participation}))
+    assert traffic.per_round == 2 * chosen * traffic.last
     assert len(draw_devices(["one", "two"], participation, 0, 1)) == chosen
 
 
@@ -43,9 +44,60 @@ def test_as_many_are_sent_a_round_as_are_drawn(
 def test_the_shared_part_is_as_large_as_it_is_packed(make_config: MakeConfig, form: str) -> None:
     config = make_config(transport={"form": form, "block": 24})
     plans = plan_models(config, {})
-    traffic = estimate_traffic(config, plans, load_data(config))
     tensors = {"w": torch.zeros(plans[1].parts[0].size.num_parameters)}
-    assert traffic.shared == layout_of(tensors, config.transport.form, 24).packed_bytes
+    assert traffic_of(config).last == layout_of(tensors, config.transport.form, 24).packed_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("standalone", 0),
+        ("centralised", 0),
+        # Two devices with two kinds of SLM: nobody to average with.
+        ("fedlora", 0),
+        # 16 public answers of 4 tokens: 5 logits and ids of 4 bytes each; 4 bytes an answer.
+        ("llm2slm", 2 * (16 * 4 * 5 * 8 + 16 * 4)),
+        ("fedmkt", 4 * (16 * 4 * 5 * 8 + 16 * 4)),
+    ],
+)
+def test_a_baseline_sends_what_it_sends(make_config: MakeConfig, name: str, sent: int) -> None:
+    config = make_config(method={"name": name, "rounds": 2, "fedmkt": {"top_tokens": 5}})
+    traffic = traffic_of(config)
+    assert traffic.per_round == sent
+    assert traffic.total == 2 * sent
+
+
+def test_fedcollm_sends_the_dpms_part_up_and_to_all_devices_down(make_config: MakeConfig) -> None:
+    config = make_config(method={"name": "fedcollm", "participation": 0.5})
+    plans = plan_models(config, {})
+    assert [(plan.member, plan.role) for plan in plans[1:]] == [
+        ("server", "dpm"),
+        ("one", "dpm"),
+        ("two", "dpm"),
+    ]
+    assert traffic_of(config).per_round == 3 * plans[1].parts[0].size.num_bytes
+
+
+def test_fedlora_averages_devices_with_the_same_model(make_config: MakeConfig) -> None:
+    first, second = (each.model_dump() for each in make_config().devices)
+    devices = [first | {"name": "a"}, second | {"name": "b"}, first | {"name": "c"}]
+    config = make_config(devices=devices, method={"name": "fedlora"})
+    plans = plan_models(config, {})
+    assert [plan.role for plan in plans] == ["llm", "slm", "slm", "slm"]
+    traffic = estimate_traffic(config, plans, load_data(config), THREE)
+    assert traffic.per_round == 2 * 2 * plans[1].parts[0].size.num_bytes
+
+
+def test_a_baselines_disk_holds_its_models_and_no_messages(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(method={"name": "standalone"})
+    plans = plan_models(config, {})
+    disk = check_disk(config, plans, tmp_path / "run")
+    own = [plan.parts[0].size.num_bytes for plan in plans]
+    assert len(own) == 3
+    assert disk.checkpoints == 3 * (sum(own) + max(own))
+    assert (disk.proxies, disk.results) == (0, sum(own))
 
 
 def test_disk_holds_states_messages_proxy_and_results(

@@ -29,7 +29,7 @@ def test_a_device_with_few_examples_is_warned_of(member: str, train: int, count:
 
 @pytest.mark.parametrize(("num_cut", "count"), [(6, 1), (5, 0)])
 def test_many_cut_prompts_are_warned_of(num_cut: int, count: int) -> None:
-    found = list(warn_data([], [Reading("llm", "bank", 100, num_cut, 9, 9, ())]))
+    found = list(warn_data([], [Reading("llm", "bank", 100, num_cut, 9, 9, 900, 500, ())]))
     assert len(found) == count
     assert all("llm cuts 6 of 100 prompts of bank" in text for text in found)
 
@@ -48,7 +48,15 @@ def test_too_little_memory_is_warned_of(peak: int, count: int) -> None:
 
 @pytest.mark.parametrize(("state", "count"), [("download", 1), ("ready", 0), ("build", 0)])
 def test_a_download_is_announced(state: str, count: int) -> None:
-    model = ModelCheck("llm", "org/name", state, 0, "llama", 1, 1, 1, "BPE")
+    model = ModelCheck("llm", "org/name", state, 0, "llama", 1, None, 1, 1, "BPE")
     found = list(warn_models([model]))
     assert len(found) == count
     assert all("the weights of 'org/name' are not on this machine" in text for text in found)
+
+
+@pytest.mark.parametrize(("written", "count"), [(None, 0), (7, 0), (8, 1)])
+def test_sizes_that_are_not_the_models_are_warned_of(written: int | None, count: int) -> None:
+    model = ModelCheck("dpm", "org/name", "ready", 0, "llama", 7, written, 1, 1, "BPE")
+    found = list(warn_models([model]))
+    assert len(found) == count
+    assert all("has 7 parameters, and by its `sizes` it would have 8" in text for text in found)

@@ -66,6 +66,16 @@ data:
     assert load_config(write(dump_config(config))) == config
 
 
+def test_sizes_keep_the_types_that_they_are_written_in(write):
+    sizes = "{model_type: llama, hidden_size: 8, tie_word_embeddings: false, rms_norm_eps: 1.0e-5}"
+    config = load_config(write(GOOD), [f"llm.sizes={sizes}", "devices.0.slm.sizes.model_type=x"])
+    assert config.llm.sizes == {
+        **{"model_type": "llama", "hidden_size": 8, "tie_word_embeddings": False},
+        "rms_norm_eps": 1e-5,
+    }
+    assert load_config(write(dump_config(config))) == config
+
+
 def test_overrides_reach_keys_and_list_items_and_the_last_wins(write):
     config = load_config(
         write(GOOD),
@@ -111,7 +121,7 @@ def test_anchors_and_merge_keys_work(write):
             "mini/bloom",
             "line 6: devices[0].slm is 'mini/bloom': must be a s",
         ),
-        ("{model: mini/bloom}", "mini/bloom", "Known: model, tuning, dtype, device."),
+        ("{model: mini/bloom}", "mini/bloom", "Known: model, sizes, tuning, dtype, device."),
         ("name: clinics", "seed: [1]", "line 1: seed is [1]: it must be a valid integer."),
         ("name: clinics", "dtype: half", "dtype is 'half': it must be 'float32' or 'bfloat16'."),
         (
@@ -119,6 +129,14 @@ def test_anchors_and_merge_keys_work(write):
             "  model: a\n  device: tpu",
             "llm.device is 'tpu': String should mat",
         ),
+        (
+            "  model: mini/large",
+            "  model: a/b\n  sizes: {hidden_size: 8}",
+            "line 4: llm.sizes is {'hidden_size': 8}: has no `model_type`, such as llama",
+        ),
+        ("name: clinics", "dpm: {sizes: {model_type: llama}}", "dpm is {'sizes': "),
+        ("name: clinics", "dpm: {sizes: {model_type: llama}}", "has `sizes` and no `model`"),
+        ("name: clinics", "compute: {teraflops: 0}", "compute.teraflops is 0: it must be greater"),
         ("name: clinics", "compute: {loss: fast}", "compute.loss is 'fast': it must be 'auto', 'f"),
         ("name: clinics", "compute: {loss_memory_mib: 0}", "loss_memory_mib is 0: it must be gr"),
         ("name: clinics", "seed: 1.5", "line 1: seed is 1.5: it must be a valid integer"),

@@ -9,14 +9,18 @@ from coplms.api.grid import Grid
 from coplms.config.load import load_bench, load_config, load_edge
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-BENCHES = [CONFIGS / "bench" / f"{name}.yaml" for name in ("quick", "main", "partitions", "ablations", "scale")]
+NAMES = ("quick", "main", "partitions", "ablations", "scale")
+BENCHES = [
+    *(CONFIGS / "bench" / f"{name}.yaml" for name in NAMES),
+    CONFIGS / "paper" / "bench.yaml",
+]
 EDGES = [CONFIGS / "network" / f"{name}.yaml" for name in ("hospital", "factory")]
 
 
 @pytest.mark.parametrize(
     "path",
     [path for path in sorted(CONFIGS.rglob("*.yaml")) if path not in EDGES + BENCHES],
-    ids=lambda path: path.stem,
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
 def test_a_shipped_consortium_loads(path: Path) -> None:
     assert load_config(path).devices
@@ -32,7 +36,7 @@ def test_each_device_of_the_shipped_network_has_a_file() -> None:
     assert config.remote == tuple(path.stem for path in EDGES)
 
 
-@pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", BENCHES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_cell_of_a_shipped_bench_loads(path: Path) -> None:
     grid = Grid(load_bench(path), path.parent)
     cells = [*grid.choosing(), *grid.main({})]
@@ -69,3 +73,9 @@ def test_data_sets_of_the_bench_differ_in_data_and_not_in_models() -> None:
     configs = [load_config(CONFIGS / "bench" / each.config) for each in benches]
     assert len({str((c.llm, c.dpm, c.zoo, [d.slm for d in c.devices])) for c in configs}) == 1
     assert {c.zoo.preset for c in configs if c.zoo is not None} == {"bench"}
+
+
+def test_consortia_at_real_size_differ_in_data_and_in_how_long_answers_are() -> None:
+    sni, mmlu = (load_config(CONFIGS / "paper" / f"{name}.yaml") for name in ("sni", "mmlu"))
+    alike = {"name": "", "data": sni.data, "evaluation": sni.evaluation}
+    assert sni.model_copy(update=alike) == mmlu.model_copy(update=alike)

@@ -4,7 +4,7 @@ import pytest
 
 from coplms.config.data import SourceConfig
 from coplms.data.example import Example
-from coplms.data.hub import read
+from coplms.data.hub import is_cached, read
 from coplms.data.sources import read_source
 from coplms.errors import DataError, MissingExtraError
 
@@ -57,6 +57,39 @@ def test_the_columns_of_sni_are_read(write_lines, tmp_path):
     assert (one.instruction, one.input, one.references) == ("Add.", "1 2", ("3",))
     assert (one.task, one.domain) == ("task001_sum", "task001_sum")
     assert (many.instruction, many.references) == ("Add.", ("3", "three"))
+
+
+def test_tasks_of_sni_are_chosen_by_name_or_number(write_lines, tmp_path):
+    row = {"definition": "Add.", "inputs": "1 2", "targets": "3"}
+    names = ("task001_sum", "task0012_sum", "task002_sum", "task003_sum")
+    write_lines("sni/train.jsonl", *({"task_name": name, **row} for name in names))
+
+    def read_tasks(*tasks: str) -> list[str]:
+        source = SourceConfig(path=str(tmp_path / "sni"), format="hub", tasks=tasks)
+        return [example.task for example in read_source(source)]
+
+    assert read_tasks("task003_sum", "task001") == ["task001_sum", "task003_sum"]
+    with pytest.raises(DataError, match=r"no SNI task 'task004' among those of .*sni'") as caught:
+        read_tasks("task001", "task004")
+    assert "Close names: " in str(caught.value)
+
+
+def test_tasks_of_a_data_set_without_tasks_are_refused(write_lines, tmp_path):
+    write_lines("pets/train.jsonl", {"input": "a", "output": "b"})
+    source = SourceConfig(path=str(tmp_path / "pets"), format="hub", tasks=("task001",))
+    with pytest.raises(DataError, match="no column `task_name`, so `tasks` chooses nothing"):
+        list(read(source))
+
+
+def test_a_data_set_is_cached_once_it_was_prepared(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
+    source = SourceConfig(path="Some/QuestionsFor:all", format="hub")
+    (tmp_path / "Other___questions_for" / "all" / "0.0.0" / "abc").mkdir(parents=True)
+    (tmp_path / "Some___questions_for" / "all" / "0.0.0").mkdir(parents=True)
+    assert not is_cached(source)
+    (tmp_path / "Some___questions_for" / "all" / "0.0.0" / "abc").mkdir(parents=True)
+    assert is_cached(source)
 
 
 def test_unlabelled_rows_are_read_where_no_answer_is_needed(write_lines, tmp_path):

@@ -1,0 +1,48 @@
+"""The phases that are expected."""
+
+from coplms.api.schedule import plan
+from coplms.config.run import RunConfig
+
+CONFIG = RunConfig.model_validate(
+    {
+        "llm": {"model": "some/llm"},
+        "devices": [{"name": "law", "slm": {"model": "some/slm"}}],
+        "data": {"pool": {"train": {"path": "train.jsonl"}}},
+        "alone": False,
+        "method": {
+            "rounds": 1,
+            "distill": {"steps": 7},
+            "dst": {"steps": 2},
+            "saml": {"proxy_steps": 1, "steps": 3, "server_steps": 4},
+            "transfer": {"steps": 5, "server_steps": 6},
+        },
+    }
+)
+
+
+def test_a_run_of_one_device_and_one_round_has_these_phases() -> None:
+    steps = {name: count for name, count in plan(CONFIG).items() if count}
+    assert steps == {
+        "round-0/server/distill": 7,
+        "round-1/law/dst": 2,
+        "round-1/law/proxy": 1,
+        "round-1/law/saml": 3,
+        "round-1/server/saml": 4,
+        "round-2/law/transfer": 5,
+        "round-2/server/transfer": 6,
+    }
+
+
+def test_tuning_alone_takes_as_many_steps_as_co_tuning() -> None:
+    planned = plan(CONFIG.model_copy(update={"alone": True}))
+    assert planned["round-0/law/alone"] == 3 + 5
+    assert planned["round-0/server/alone"] == 4 + 6
+
+
+def test_a_baseline_that_tunes_the_dpm_distils_it_first() -> None:
+    found = {}
+    for name in ("fedcollm", "standalone"):
+        method = CONFIG.method.model_copy(update={"name": name})
+        found[name] = plan(CONFIG.model_copy(update={"method": method}))
+    assert found["fedcollm"]["round-0/server/distill"] == 7
+    assert "round-0/server/distill" not in found["standalone"]
