@@ -10,10 +10,6 @@ distribution preserves its mass (docs/paper.md, "Classes").
 """
 
 import hashlib
-import os
-import tempfile
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
+from coplms.alignment.kept import read_arrays, write_arrays
 from coplms.alignment.token_bytes import TokenBytes, token_bytes
 from coplms.errors import AlignmentError
 
@@ -180,39 +177,20 @@ def load_class_map(
     if known is not None:
         return known
     class_map = build_class_map(left, right, left_vocab_size, right_vocab_size)
-    _write(path, class_map)
+    num_classes = np.array(class_map.num_classes, dtype=np.int64)
+    write_arrays(path, left=class_map.left, right=class_map.right, num_classes=num_classes)
     return class_map
 
 
 def _read(path: Path, left_vocab_size: int, right_vocab_size: int) -> ClassMap | None:
     """The stored map; None where there is none, or none that can be right."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            left, right = stored["left"], stored["right"]
-            num_classes = int(stored["num_classes"])
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    stored = read_arrays(path, "left", "right", "num_classes")
+    if stored is None or stored[2].shape != ():
         return None
+    left, right, num_classes = stored[0], stored[1], int(stored[2])
     for classes, size in ((left, left_vocab_size), (right, right_vocab_size)):
         if classes.shape != (size,) or classes.dtype != np.int64:
             return None
         if classes.min() < 0 or classes.max() >= num_classes:
             return None
     return ClassMap(left, right, num_classes)
-
-
-def _write(path: Path, class_map: ClassMap) -> None:
-    """Stores the map in one rename, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(
-                file,
-                left=class_map.left,
-                right=class_map.right,
-                num_classes=np.int64(class_map.num_classes),
-            )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

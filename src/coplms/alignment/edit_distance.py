@@ -9,18 +9,24 @@ Spellings are bytes (`coplms.alignment.token_bytes`), so tokenizers of different
 compared without a table of how each of them writes a space.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coplms.alignment.kept import read_arrays, write_arrays
 from coplms.alignment.token_bytes import TokenBytes
 
 NO_TOKEN = -1
 """Where a vocabulary has no counterpart for a token."""
+
+_CACHE_VERSION = 1
+"""Rises whenever the same tokenizers would get another map than before."""
 
 _TEXTLESS = b"</s>"
 """What tokens without text count as in a sequence: two of them match at no cost."""
@@ -166,6 +172,41 @@ def vocabulary_map(
     if source.eos_id < source_vocab_size and target.eos_id < target_vocab_size:
         ids[source.eos_id] = target.eos_id
     return ids
+
+
+def load_vocabulary_map(
+    source: TokenBytes,
+    target: TokenBytes,
+    source_vocab_size: int,
+    target_vocab_size: int,
+    cache: Path | None,
+) -> NDArray[np.int64]:
+    """`vocabulary_map`, built once and kept on disk: vocabularies of real size take hours.
+
+    Args:
+        source: As there.
+        target: As there.
+        source_vocab_size: As there.
+        target_vocab_size: As there.
+        cache: Folder for finished maps, made if absent; None keeps nothing. A damaged file in it
+            is built anew.
+    """
+    if cache is None:
+        return vocabulary_map(source, target, source_vocab_size, target_vocab_size)
+    key = (_CACHE_VERSION, source.digest, target.digest, source_vocab_size, target_vocab_size)
+    path = cache / f"vocabulary-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.npz"
+    stored = read_arrays(path, "ids")
+    if stored is not None and _can_be_right(stored[0], source_vocab_size, target_vocab_size):
+        return stored[0]
+    ids = vocabulary_map(source, target, source_vocab_size, target_vocab_size)
+    write_arrays(path, ids=ids)
+    return ids
+
+
+def _can_be_right(ids: NDArray[np.int64], source_vocab_size: int, target_vocab_size: int) -> bool:
+    if ids.shape != (source_vocab_size,) or ids.dtype != np.int64:
+        return False
+    return bool(ids.min() >= NO_TOKEN and ids.max() < target_vocab_size)
 
 
 Spellings = dict[int, tuple[NDArray[np.int64], NDArray[np.uint8]]]

@@ -72,6 +72,11 @@ class SimulatedParties:
         return list(self._slms)
 
     @property
+    def cache(self) -> Path | None:
+        """Folder of class and vocabulary maps."""
+        return self.builder.cache
+
+    @property
     def server(self) -> MemberData:
         """The server's text."""
         return self.builder.data.server
@@ -101,7 +106,7 @@ class SimulatedParties:
         rate = self.assembler.proxy_learning_rate
         dpm.parts[SHARED] = self.assembler.part(f"{SERVER}/dpm-shared", parameters, steps, rate)
         self.builder.journal.restore(dpm.parts[SHARED])
-        return pair_learners(dpm, self.llm, self.builder.cache)
+        return pair_learners(dpm, self.llm, self.cache)
 
     def drawn(self, round_number: int) -> Sequence[str]:
         """The devices that take part in a round."""

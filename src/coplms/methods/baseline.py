@@ -6,6 +6,7 @@ counts it as the message that a network would carry, and returns only what was i
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from torch import Tensor
@@ -56,6 +57,10 @@ class Parties(Protocol):
     @property
     def names(self) -> Sequence[str]:
         """All devices."""
+
+    @property
+    def cache(self) -> Path | None:
+        """Folder for what follows from tokenizers alone; None keeps nothing."""
 
     @property
     def proxy(self) -> Pairing:

@@ -23,6 +23,7 @@ compared; a fallback target is the token that is due, not the one before it.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -30,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coplms.alignment.edit_distance import NO_TOKEN, match_tokens, vocabulary_map
+from coplms.alignment.edit_distance import NO_TOKEN, load_vocabulary_map, match_tokens
 from coplms.config.method import MethodConfig, OptimizerConfig
 from coplms.consortium.journal import Journal, Label
 from coplms.consortium.members import OWN
@@ -67,7 +68,8 @@ class FedMkt:
             best: list[Taught] = [Taught(top.nats, None) for top in own]
             for client in clients(parties, names):
                 tops = self._sent(number, client.model, text, client.name, "up", parties)
-                bridge = self.bridges.of(client.model, llm, client.group, SERVER, text)
+                kinds = (client.model, client.group), (llm, SERVER)
+                bridge = self.bridges.of(*kinds, text, parties.cache)
                 best = better(best, tops, bridge, self.config.fedmkt.temperature)
             return self._learn(llm, llm.parts[OWN], text, best, steps, phase)
 
@@ -87,7 +89,8 @@ class FedMkt:
                     tops.extend(self._tops(llm, text))
                 sent = carried(tops, parties, number, client.name, "down")
                 own = [Taught(top.nats, None) for top in self._tops(client.model, text)]
-                bridge = self.bridges.of(llm, client.model, SERVER, client.group, text)
+                kinds = (llm, SERVER), (client.model, client.group)
+                bridge = self.bridges.of(*kinds, text, parties.cache)
                 best = better(own, sent, bridge, self.config.fedmkt.temperature)
                 return self._learn(client.model, client.part, text, best, steps, phase)
 
@@ -242,22 +245,37 @@ class Bridges:
     known: dict[tuple[str, str, int], Bridge] = field(default_factory=dict)
 
     def of(
-        self, teacher: Learner, learner: Learner, one: str, other: str, text: Sequence[Example]
+        self,
+        teacher: tuple[Learner, str],
+        learner: tuple[Learner, str],
+        text: Sequence[Example],
+        cache: Path | None,
     ) -> Bridge:
-        """From a teacher to a learner; `one` and `other` name their kinds of model."""
-        key = (one, other, hash(tuple(text)))
+        """From a teacher to a learner, each with the name of its kind of model."""
+        (one, one_kind), (other, other_kind) = teacher, learner
+        key = (one_kind, other_kind, hash(tuple(text)))
         if key not in self.known:
-            self.known[key] = build_bridge(teacher, learner, text)
+            self.known[key] = build_bridge(one, other, text, cache)
         return self.known[key]
 
 
-def build_bridge(teacher: Learner, learner: Learner, text: Sequence[Example]) -> Bridge:
-    """The bridge for a text: quadratic in the length of answers and in the vocabularies."""
-    tokens = vocabulary_map(
+def build_bridge(
+    teacher: Learner, learner: Learner, text: Sequence[Example], cache: Path | None = None
+) -> Bridge:
+    """The bridge for a text: quadratic in the length of answers and in the vocabularies.
+
+    Args:
+        teacher: From whose tokens.
+        learner: To whose tokens.
+        text: What is said about.
+        cache: Folder of vocabulary maps; None keeps none.
+    """
+    tokens = load_vocabulary_map(
         teacher.encoder.bytes,
         learner.encoder.bytes,
         vocab_size(teacher.model),
         vocab_size(learner.model),
+        cache,
     )
     pairs = zip(teacher.encoder(text), learner.encoder(text), strict=True)
     rows = [one_to_one(spellings(teacher, a), spellings(learner, b)) for a, b in pairs]

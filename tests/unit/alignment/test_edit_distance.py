@@ -1,11 +1,14 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coplms.alignment import edit_distance
 from coplms.alignment.edit_distance import (
     NO_TOKEN,
+    load_vocabulary_map,
     match_tokens,
     token_distance,
     vocabulary_map,
@@ -150,3 +153,29 @@ def test_the_map_of_real_tokenizers_is_that_of_every_pair(kinds) -> None:
             _, nearest = min((token_distance(string, other), at) for other, at in others)
             assert ids[index] == nearest
     assert np.all(ids < sizes[1])
+
+
+SOURCE = TokenBytes.of([b"cat", b"cats", None], eos_id=2)
+TARGET = TokenBytes.of([None, b"dog", b"cat"], eos_id=0)
+
+
+def test_a_kept_map_is_read_back_and_not_built_again(tmp_path, monkeypatch) -> None:
+    plain = load_vocabulary_map(SOURCE, TARGET, 4, 3, None)
+    first = load_vocabulary_map(SOURCE, TARGET, 4, 3, tmp_path / "maps")
+    monkeypatch.delattr(edit_distance, "vocabulary_map")
+    second = load_vocabulary_map(SOURCE, TARGET, 4, 3, tmp_path / "maps")
+    assert plain.tolist() == first.tolist() == second.tolist() == [2, 2, 0, NO_TOKEN]
+    with pytest.raises(NameError):  # other sizes, and the other direction, are other maps
+        load_vocabulary_map(SOURCE, TARGET, 5, 3, tmp_path / "maps")
+    with pytest.raises(NameError):
+        load_vocabulary_map(TARGET, SOURCE, 4, 3, tmp_path / "maps")
+
+
+@pytest.mark.parametrize("ids", [[2, 2, 0], [2, 2, 3, -1], [2, 2, 0, -2], [2.0, 2.0, 0.0, -1.0]])
+def test_a_damaged_kept_map_is_built_anew(tmp_path, ids) -> None:
+    good = load_vocabulary_map(SOURCE, TARGET, 4, 3, tmp_path)
+    (path,) = tmp_path.iterdir()
+    np.savez(path, ids=np.array(ids))
+    assert load_vocabulary_map(SOURCE, TARGET, 4, 3, tmp_path).tolist() == good.tolist()
+    with np.load(path) as stored:
+        assert stored["ids"].tolist() == good.tolist()
