@@ -29,8 +29,10 @@ setup: .venv/.stamp
 demo: setup
 	$(BIN)/coplms demo
 
+# Two workers, a file of tests each; those that start processes of their own come after them.
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not processes"
+	$(BIN)/pytest -m "processes and not slow" tests
 
 lint: setup
 	$(BIN)/ruff check .
