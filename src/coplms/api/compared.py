@@ -9,8 +9,8 @@ from coplms.api.compare import Comparison
 from coplms.api.grid import Rates
 from coplms.consortium.record import RunRecord
 from coplms.errors import MissingExtraError
-from coplms.report.bench import as_csv, as_jsonl, tidy
 from coplms.report.bench_page import bench_page
+from coplms.report.bench_rows import as_csv, as_jsonl, tidy
 from coplms.report.bench_text import markdown
 
 

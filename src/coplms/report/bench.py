@@ -1,20 +1,20 @@
-"""What a bench found: one row per score, and a table of methods."""
+"""What a bench found, run by run and method by method."""
 
-import csv
-import io
-import json
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from coplms.consortium.messages import SERVER
-from coplms.consortium.record import Json, RunHistory
+from coplms.consortium.record import RunHistory
 from coplms.report.paired import sign_flip_test
 from coplms.report.scores import DASH
 
 METRICS = {"rougeL": "Rouge-L", "exact_match": "Exact match"}
 """Name in files -> for people."""
+
+KINDS = {"mean": "all models", "llm": "LLM", "slm": "SLMs", "dpm": "devices' DPMs"}
+"""Of models whose scores stand beside one another -> for people; `mean` is without DPMs."""
 
 _CO_TUNED = ("llm", "slm")
 """Models that count in a method's score: the server's LLM, and the devices' SLMs."""
@@ -128,47 +128,6 @@ def quality(outcome: Outcome) -> float:
     return statistics.fmean(outcome.mean(metric) for metric in METRICS)
 
 
-# Tidy rows -----------------------------------------------------------------------------------
-
-
-def tidy(outcomes: Iterable[Outcome]) -> list[Json]:
-    """One row per score, with all that tells it apart."""
-    rows = []
-    for found in outcomes:
-        for (when, member, model, scope), scores in found.scores.items():
-            point = found.points[when]
-            rows.append(
-                {
-                    **found.about,
-                    "when": when,
-                    "round": point.round_number,
-                    "member": member,
-                    "model": model,
-                    "scope": scope,
-                    **scores,
-                    "bytes": point.num_bytes,
-                    "seconds": point.seconds,
-                    "peak_bytes": found.peak_bytes,
-                    "command": found.command,
-                }
-            )
-    return rows
-
-
-def as_jsonl(rows: Sequence[Json]) -> str:
-    """A line of JSON for each row."""
-    return "".join(json.dumps(row) + "\n" for row in rows)
-
-
-def as_csv(rows: Sequence[Json]) -> str:
-    """The same as comma-separated values with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 # Methods beside each other -------------------------------------------------------------------
 
 
@@ -247,7 +206,7 @@ def rows_of(outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[Row]:
                     else tuple(value for each in found for value in each.means(metric, kind))
                 )
                 for metric in METRICS
-                for kind in ("mean", *_CO_TUNED, "dpm")
+                for kind in KINDS
             },
             num_bytes=_median(found, lambda each: each.points["after"].num_bytes),
             seconds=_median(found, lambda each: each.points["after"].seconds),
@@ -287,6 +246,17 @@ def lead(
     best = max(rivals, key=lambda row: row.scores[metric, "mean"].mean)
     value = best.scores[metric, "mean"].mean
     return best.method, 100 * (ours.scores[metric, "mean"].mean / value - 1) if value else 0.0
+
+
+def p_text(value: float | None) -> str:
+    """A p-value for people.
+
+    >>> p_text(0.0004), p_text(0.03125)
+    ('<0.001', '0.031')
+    """
+    if value is None:
+        return DASH
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _median(outcomes: Sequence[Outcome], value: Callable[[Outcome], float]) -> float:

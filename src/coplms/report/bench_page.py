@@ -3,15 +3,24 @@
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from coplms.report.bench import METRICS, Outcome, Point, Row, Spread, groups, lead, rows_of
+from coplms.report.bench import (
+    KINDS,
+    METRICS,
+    Outcome,
+    Point,
+    Row,
+    Spread,
+    groups,
+    lead,
+    p_text,
+    rows_of,
+)
 from coplms.report.bench_traffic import at_equal_bytes, budgets
 from coplms.report.costs import size_text, time_text
 from coplms.report.markup import Html, element, header, join, row, table
 from coplms.report.page import document
 from coplms.report.plots import lines_plot
 from coplms.report.scores import DASH, figure, legend
-
-_KINDS = {"mean": "all models", "llm": "LLM", "slm": "SLMs", "dpm": "devices' DPMs"}
 
 
 def bench_page(
@@ -58,25 +67,17 @@ def bench_page(
     )
 
 
-def columns() -> list[str]:
-    """Names of what stands beside a method and its number of seeds."""
-    scores = [f"{name}, {kind}" for name in METRICS.values() for kind in _KINDS.values()]
+def _columns() -> list[str]:
+    scores = [f"{name}, {kind}" for name in METRICS.values() for kind in KINDS.values()]
     tests = [f"p, {name}" for name in METRICS.values()]
     return [*scores, *tests, "Traffic", "Work", "Memory"]
 
 
-def cells_of(found: Row) -> list[str]:
-    """A method's, one for each of `columns`."""
-    scores = [str(found.scores[metric, kind]) for metric in METRICS for kind in _KINDS]
-    tests = [_p(found.p_values[metric]) for metric in METRICS]
+def _cells(found: Row) -> list[str]:
+    scores = [str(found.scores[metric, kind]) for metric in METRICS for kind in KINDS]
+    tests = [p_text(found.p_values[metric]) for metric in METRICS]
     took = [size_text(found.num_bytes), time_text(found.seconds), size_text(found.peak_bytes)]
     return [*scores, *tests, *took]
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return DASH
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -129,7 +130,7 @@ def _group_section(
     upper_bounds: Sequence[str],
 ) -> Html:
     rows = rows_of(outcomes, methods)
-    head = element("tr", *map(header, ["Method", "Seeds", *columns()]))
+    head = element("tr", *map(header, ["Method", "Seeds", *_columns()]))
     best = max(
         (each for each in rows if each.method not in upper_bounds),
         key=lambda each: each.scores["rougeL", "mean"].mean,
@@ -141,7 +142,7 @@ def _group_section(
             row(
                 header(each.method, "row", class_="best" if each is best else ""),
                 str(len(each.seeds)),
-                *cells_of(each),
+                *_cells(each),
             )
             for each in rows
         ),

@@ -3,10 +3,13 @@
 import statistics
 from collections.abc import Sequence
 
-from coplms.report.bench import METRICS, Outcome, groups, lead, rows_of
-from coplms.report.bench_page import cells_of, columns
+from coplms.report.bench import KINDS, METRICS, Outcome, Row, groups, lead, p_text, rows_of
 from coplms.report.bench_traffic import at_equal_bytes, budgets
-from coplms.report.costs import size_text
+from coplms.report.costs import size_text, time_text
+from coplms.report.scores import DASH
+
+_BOTH = " / ".join(METRICS.values())
+_COLUMNS = [*KINDS.values(), "p", "Traffic", "Work", "Memory"]
 
 
 def markdown(
@@ -22,14 +25,24 @@ def markdown(
     lines = _leads(outcomes, methods, upper_bounds)
     for (data, partition), found in groups(outcomes).items():
         place = f"{data}, {partition}"
-        lines += [f"{place}:", "", *_header(["Method", "seeds", *columns()])]
-        lines += [
-            _line([r.method, str(len(r.seeds)), *cells_of(r)]) for r in rows_of(found, methods)
-        ]
+        lines += [f"{place}, {_BOTH}:", "", *_header(["Method", "seeds", *_COLUMNS])]
+        lines += [_line(_cells(each)) for each in rows_of(found, methods)]
         lines.append("")
         for metric, name in METRICS.items():
             lines += _equal_bytes(f"{place}, {name} at equal bytes:", found, methods, metric)
     return "\n".join(lines)
+
+
+def _cells(found: Row) -> list[str]:
+    """Both metrics in one cell, where the page has a column for each."""
+    scores = [[str(found.scores[metric, kind]) for metric in METRICS] for kind in KINDS]
+    tests = [p_text(found.p_values[metric]) for metric in METRICS]
+    took = [size_text(found.num_bytes), time_text(found.seconds), size_text(found.peak_bytes)]
+    return [found.method, str(len(found.seeds)), *map(_both, [*scores, tests]), *took]
+
+
+def _both(cells: Sequence[str]) -> str:
+    return cells[0] if len(set(cells)) == 1 and cells[0] == DASH else " / ".join(cells)
 
 
 def _leads(

@@ -12,16 +12,14 @@ from coplms.consortium.record import Json, RunHistory
 from coplms.report.bench import (
     Outcome,
     Spread,
-    as_csv,
-    as_jsonl,
     differences,
     lead,
     outcome_of,
     quality,
     rows_of,
-    tidy,
 )
 from coplms.report.bench_page import bench_page
+from coplms.report.bench_rows import as_csv, as_jsonl, tidy
 from coplms.report.bench_text import markdown
 from coplms.report.bench_traffic import at_equal_bytes, budgets
 
@@ -141,8 +139,10 @@ def test_the_markdown_table_names_seeds_and_spread(outcome: Make) -> None:
     found = [outcome(m, s, 40.0 + 2 * s, 50.0) for m in ("a", "b") for s in (0, 1)]
     text = markdown(found, ["a", "b"], ())
     row = next(line for line in text.splitlines() if line.startswith("| b |"))
-    assert row.startswith("| b | 2 | 45.5 \N{PLUS-MINUS SIGN} 0.7 | 41.0 \N{PLUS-MINUS SIGN} 1.4 |")
-    assert row.split(" | ")[5] == "\N{EN DASH}"
+    cells = row.split(" | ")
+    assert cells[2] == "45.5 \N{PLUS-MINUS SIGN} 0.7 / 22.8 \N{PLUS-MINUS SIGN} 0.4"
+    assert cells[3] == "41.0 \N{PLUS-MINUS SIGN} 1.4 / 20.5 \N{PLUS-MINUS SIGN} 0.7"
+    assert cells[5:7] == ["\N{EN DASH}", "1.000 / 1.000"]
 
 
 def test_the_markdown_leads_are_per_data_set_and_on_average(outcome: Make) -> None:
