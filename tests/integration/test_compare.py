@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -102,10 +103,25 @@ def test_cells_are_made_once_failures_are_told_and_a_mended_bench_goes_on(
     assert dst
     assert all(row["metrics"] == {} for row in dst)
 
-    write_bench(tmp_path, methods=["standalone"], set={"method.rounds": 1})
-    changed = compare(bench, cache)
-    assert changed.returncode == 2
-    assert "was made with other settings" in (changed.stderr + changed.stdout).replace("\n", " ")
+    assert compare(bench, cache, "--tables").returncode == 0
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    shutil.copytree(tmp_path / "out", moved / "out")
+    shutil.copy(tmp_path / "consortium.yaml", moved)
+    shutil.copy(bench, moved)
+    assert compare(moved / "bench.yaml", cache, "--tables").returncode == 0
+
+    for change in ("bench", "configuration"):
+        more = {"set": {"method.rounds": 1}} if change == "bench" else {}
+        write_bench(tmp_path, methods=["standalone"], **more)
+        config = yaml.safe_load((tmp_path / "consortium.yaml").read_text())
+        if change == "configuration":
+            config["method"]["rounds"] = 1
+        (tmp_path / "consortium.yaml").write_text(yaml.safe_dump(config))
+        found = compare(bench, cache)
+        assert found.returncode == 2
+        said = (found.stderr + found.stdout).replace("\n", " ")
+        assert "another configuration (method.rounds is" in said
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from coplms.api.folder import check_folder
 from coplms.api.grid import Cell, Grid, Rates
 from coplms.config.load import load_config
 from coplms.consortium.record import read_history
@@ -131,16 +131,15 @@ class Comparison:
         return outcome_of(read_history(folder), about, took["peak_bytes"], took["command"])
 
     def is_done(self, cell: Cell) -> bool:
-        """Whether an earlier start, or this one, has made it with the settings that it has now."""
-        path = cell.folder(self.output) / CELL
-        if not path.exists():
+        """Whether an earlier start, or this one, has made it.
+
+        Raises:
+            RunError: If it was made with another configuration than it has now.
+        """
+        folder = cell.folder(self.output)
+        if not (folder / CELL).exists():
             return False
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if found["arguments"] != cell.arguments(Path()):
-            raise RunError(
-                f"{path.parent}: was made with other settings than the bench has now. Give another "
-                "--output, or remove the folder"
-            )
+        check_folder(folder, load_config(cell.config, _overrides(cell)))
         return True
 
     # Processes -----------------------------------------------------------------------------
@@ -203,7 +202,6 @@ class Comparison:
             "seconds": round(seconds, 1),
             "peak_bytes": 1024 * usage.ru_maxrss,
             "command": "coplms " + " ".join(cell.arguments(self.output)),
-            "arguments": cell.arguments(Path()),
         }
         temporary = folder / f"{CELL}.tmp"
         temporary.write_text(json.dumps(took, indent=2) + "\n", encoding="utf-8")
@@ -224,4 +222,5 @@ class Comparison:
 
 
 def _overrides(cell: Cell) -> tuple[str, ...]:
-    return tuple(f"{key}={json.dumps(value)}" for key, value in cell.settings.items())
+    settings = {"seed": cell.seed, **cell.settings}
+    return tuple(f"{key}={json.dumps(value)}" for key, value in settings.items())
