@@ -15,7 +15,7 @@ from coplms.report.bench import (
     p_text,
     rows_of,
 )
-from coplms.report.bench_traffic import at_equal_bytes, budgets
+from coplms.report.bench_traffic import EqualBytes, at_equal_bytes, budgets
 from coplms.report.costs import size_text, time_text
 from coplms.report.markup import Html, element, header, join, row, table
 from coplms.report.page import document
@@ -65,19 +65,6 @@ def bench_page(
         element("main", *parts, _repeat(outcomes, facts)),
         element("footer", "Written by coplms from the runs beside this page."),
     )
-
-
-def _columns() -> list[str]:
-    scores = [f"{name}, {kind}" for name in METRICS.values() for kind in KINDS.values()]
-    tests = [f"p, {name}" for name in METRICS.values()]
-    return [*scores, *tests, "Traffic", "Work", "Memory"]
-
-
-def _cells(found: Row) -> list[str]:
-    scores = [str(found.scores[metric, kind]) for metric in METRICS for kind in KINDS]
-    tests = [p_text(found.p_values[metric]) for metric in METRICS]
-    took = [size_text(found.num_bytes), time_text(found.seconds), size_text(found.peak_bytes)]
-    return [*scores, *tests, *took]
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -130,40 +117,57 @@ def _group_section(
     upper_bounds: Sequence[str],
 ) -> Html:
     rows = rows_of(outcomes, methods)
-    head = element("tr", *map(header, ["Method", "Seeds", *_columns()]))
-    best = max(
-        (each for each in rows if each.method not in upper_bounds),
-        key=lambda each: each.scores["rougeL", "mean"].mean,
-        default=None,
-    )
-    body = element(
-        "tbody",
-        *(
-            row(
-                header(each.method, "row", class_="best" if each is best else ""),
-                str(len(each.seeds)),
-                *_cells(each),
-            )
-            for each in rows
-        ),
-    )
     title = f"{key[0]}, {key[1]}"
     hint = (
         "Points of 100 on the test set of all domains: mean over LLM and SLMs, standard deviation "
         f"over seeds. p: sign-flip test of {methods[0]}'s lead, paired by seed and model. Traffic: "
-        "all devices, both ways, whole run; work: seconds of all members, one after another. The "
-        "star is the best Rouge-L of methods that keep text private."
+        "all devices, both ways; work: seconds of all members, one after another. The star is the "
+        "best of the methods that keep text private."
     )
     return element(
         "section",
         element("h2", title),
-        table(f"Methods on {title}", head, body),
+        *(_scores(f"{METRICS[metric]}, {title}", rows, metric, upper_bounds) for metric in METRICS),
+        _costs(f"What it took, {title}", rows, at_equal_bytes(outcomes, methods, "rougeL")),
         element("p", hint, class_="hint"),
         _curves(place, outcomes, methods),
         _equal_bytes(outcomes, methods),
         _models(outcomes, methods),
         _domains(outcomes, methods),
     )
+
+
+def _scores(caption: str, rows: Sequence[Row], metric: str, upper_bounds: Sequence[str]) -> Html:
+    rivals = [each for each in rows if each.method not in upper_bounds]
+    best = max(rivals, key=lambda each: each.scores[metric, "mean"].mean, default=None)
+    body = [
+        row(
+            header(each.method, "row", class_="best" if each is best else ""),
+            str(len(each.seeds)),
+            *(str(each.scores[metric, kind]) for kind in KINDS),
+            p_text(each.p_values[metric]),
+        )
+        for each in rows
+    ]
+    head = element("tr", *map(header, ["Method", "Seeds", *KINDS.values(), "p"]))
+    return join([element("h3", METRICS[metric]), table(caption, head, element("tbody", *body))])
+
+
+def _costs(caption: str, rows: Sequence[Row], traffic: Sequence[EqualBytes]) -> Html:
+    per_round = {each.method: each.per_round for each in traffic}
+    body = [
+        row(
+            header(each.method, "row"),
+            size_text(per_round[each.method]),
+            size_text(each.num_bytes),
+            time_text(each.seconds),
+            size_text(each.peak_bytes),
+        )
+        for each in rows
+    ]
+    names = ["Method", "Traffic per round", "Traffic in all", "Work", "Peak memory"]
+    head = element("tr", *map(header, names))
+    return join([element("h3", "What it took"), table(caption, head, element("tbody", *body))])
 
 
 _AXES: Mapping[str, tuple[str, Callable[[Point], float], bool]] = {
