@@ -13,8 +13,15 @@ from coplms.report.scores import DASH
 METRICS = {"rougeL": "Rouge-L", "exact_match": "Exact match"}
 """Name in files -> for people."""
 
-KINDS = {"mean": "all models", "llm": "LLM", "slm": "SLMs", "dpm": "devices' DPMs"}
-"""Of models whose scores stand beside one another -> for people; `mean` is without DPMs."""
+KINDS = {
+    "mean": "all models",
+    "llm": "LLM",
+    "slm": "SLMs",
+    "own": "SLMs, own domains",
+    "dpm": "devices' DPMs",
+}
+"""Of scores that stand beside one another -> for people; `mean` is of LLM and SLMs. All but `own`
+are on the test set of all domains."""
 
 _CO_TUNED = ("llm", "slm")
 """Models that count in a method's score: the server's LLM, and the devices' SLMs."""
@@ -78,8 +85,13 @@ class Outcome:
         return statistics.fmean(self.value(metric, *each, when) for each in self.models(when))
 
     def means(self, metric: str, kind: str) -> list[float]:
-        """The mean over the models of a kind, at the end; empty where there is none."""
-        values = [self.value(metric, *each) for each in self.models(kind=kind)]
+        """The mean over the models of a kind, at the end; empty where there is none.
+
+        `own` are the SLMs, each asked of its device's own domains.
+        """
+        model, scope = ("slm", "own") if kind == "own" else (kind, "all")
+        keys = [("after", *each, scope) for each in self.models(kind=model)]
+        values = [self.scores[key][metric] for key in keys if key in self.scores]
         return [statistics.fmean(values)] if values else []
 
 

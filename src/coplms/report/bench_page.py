@@ -119,8 +119,9 @@ def _group_section(
     rows = rows_of(outcomes, methods)
     title = f"{key[0]}, {key[1]}"
     hint = (
-        "Points of 100 on the test set of all domains: mean over LLM and SLMs, standard deviation "
-        f"over seeds. p: sign-flip test of {methods[0]}'s lead, paired by seed and model. Traffic: "
+        "Points of 100 on the test set of all domains, or of the domains that a device holds: mean "
+        "over models, standard deviation over seeds; all models are LLM and SLMs. p: sign-flip "
+        f"test of {methods[0]}'s lead, paired by seed and model. Traffic: "
         "all devices, both ways; work: seconds of all members, one after another. The star is the "
         "best of the methods that keep text private."
     )

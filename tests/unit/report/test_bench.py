@@ -74,6 +74,7 @@ def test_a_methods_score_is_of_llm_and_slms_and_of_no_proxy(outcome: Make) -> No
     assert found.models() == [("server", "llm"), ("bank", "slm")]
     assert found.mean("rougeL") == 40.0
     assert found.means("exact_match", "slm") == [25.0]
+    assert found.means("exact_match", "own") == [50.0]
     assert found.means("exact_match", "dpm") == []  # the server's own is nobody's device
     assert quality(found) == 30.0
 
@@ -142,7 +143,7 @@ def test_the_markdown_table_names_seeds_and_spread(outcome: Make) -> None:
     cells = row.split(" | ")
     assert cells[2] == "45.5 \N{PLUS-MINUS SIGN} 0.7 / 22.8 \N{PLUS-MINUS SIGN} 0.4"
     assert cells[3] == "41.0 \N{PLUS-MINUS SIGN} 1.4 / 20.5 \N{PLUS-MINUS SIGN} 0.7"
-    assert cells[5:7] == ["\N{EN DASH}", "1.000 / 1.000"]
+    assert cells[5:8] == ["100.0 ± 0.0 / 50.0 ± 0.0", "\N{EN DASH}", "1.000 / 1.000"]
 
 
 def test_the_markdown_leads_are_per_data_set_and_on_average(outcome: Make) -> None:
