@@ -45,7 +45,8 @@ def test_every_cell_of_a_shipped_bench_loads(path: Path) -> None:
     for cell in cells:
         settings = [f"{key}={json.dumps(value)}" for key, value in cell.settings.items()]
         method = load_config(cell.config, settings).method
-        steps.setdefault(cell.data, set()).add((method.device_steps, method.server_steps))
+        if "pass" not in cell.method:  # the LLM takes fewer steps there, which is the row's point
+            steps.setdefault(cell.data, set()).add((method.device_steps, method.server_steps))
     assert {name: len(found) for name, found in steps.items()} == dict.fromkeys(steps, 1)
 
 
