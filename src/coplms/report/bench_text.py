@@ -64,7 +64,8 @@ def _leads(
     means = [text for gain in gains.values() for text in ("", f"{statistics.fmean(gain):+.1f} %")]
     names = [text for name in METRICS.values() for text in (f"best rival, {name}", "lead")]
     title = f"Relative lead of {methods[0]} over the best other method:"
-    return [title, "", *_header(["Data", *names]), *lines, _line(["mean", *means]), ""]
+    lines += [_line(["mean", *means])] if len(lines) > 1 else []
+    return [title, "", *_header(["Data", *names]), *lines, ""]
 
 
 def _equal_bytes(

@@ -168,7 +168,14 @@ def test_a_method_counts_with_what_it_knew_when_the_bytes_ran_out(outcome: Make)
     free = replace(
         costly, points={when: replace(p, num_bytes=0) for when, p in ours.points.items()}
     )
-    assert budgets([costly, ours], "a") == [107.0, 110.0]
+    assert budgets([costly, ours], "a") == [107, 110]
+    longer = {when: replace(p, num_bytes=p.num_bytes + 1) for when, p in ours.points.items()}
+    seeds = [ours, replace(ours, points={**longer, "before": ours.points["before"]})]
+    (row,) = at_equal_bytes(seeds, ["a"], "rougeL")
+    assert [str(score) for score in row.scores] == [
+        "39.0 \N{PLUS-MINUS SIGN} 0.0",
+        "40.0 \N{PLUS-MINUS SIGN} 0.0",
+    ]
     rows = at_equal_bytes([ours, costly], ["a", "b"], "rougeL")
     assert [str(score) for score in rows[0].scores] == ["39.0", "40.0"]
     assert [str(score) for score in rows[1].scores] == ["1.5", "49.0"]
