@@ -9,7 +9,6 @@ that is all it writes. Pieces get shorter, so this ends; nothing stays unmatched
 distribution preserves its mass (docs/paper.md, "Classes").
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from coplms.alignment.kept import read_arrays, write_arrays
+from coplms.alignment.kept import kept_path, read_arrays, write_arrays
 from coplms.alignment.token_bytes import TokenBytes, token_bytes
 from coplms.errors import AlignmentError
 
@@ -172,7 +171,7 @@ def load_class_map(
     if cache is None:
         return build_class_map(left, right, left_vocab_size, right_vocab_size)
     key = (_CACHE_VERSION, left.digest, right.digest, left_vocab_size, right_vocab_size)
-    path = cache / f"classes-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.npz"
+    path = kept_path(cache, "classes", *key)
     known = _read(path, left_vocab_size, right_vocab_size)
     if known is not None:
         return known

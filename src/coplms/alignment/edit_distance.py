@@ -9,7 +9,6 @@ Spellings are bytes (`coplms.alignment.token_bytes`), so tokenizers of different
 compared without a table of how each of them writes a space.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coplms.alignment.kept import read_arrays, write_arrays
+from coplms.alignment.kept import kept_path, read_arrays, write_arrays
 from coplms.alignment.token_bytes import TokenBytes
 
 NO_TOKEN = -1
@@ -194,7 +193,7 @@ def load_vocabulary_map(
     if cache is None:
         return vocabulary_map(source, target, source_vocab_size, target_vocab_size)
     key = (_CACHE_VERSION, source.digest, target.digest, source_vocab_size, target_vocab_size)
-    path = cache / f"vocabulary-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.npz"
+    path = kept_path(cache, "vocabulary", *key)
     stored = read_arrays(path, "ids")
     if stored is not None and _can_be_right(stored[0], source_vocab_size, target_vocab_size):
         return stored[0]

@@ -1,5 +1,6 @@
 """Arrays that are costly to compute, kept on disk; a damaged file is none."""
 
+import hashlib
 import os
 import tempfile
 import zipfile
@@ -9,6 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def kept_path(cache: Path, kind: str, *key: object) -> Path:
+    """The file for what follows from a key; other keys have other files."""
+    return cache / f"{kind}-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.npz"
 
 
 def read_arrays(path: Path, *names: str) -> list[NDArray[Any]] | None:

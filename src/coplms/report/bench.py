@@ -260,6 +260,25 @@ def lead(
     return best.method, 100 * (ours.scores[metric, "mean"].mean / value - 1) if value else 0.0
 
 
+def lead_cells(
+    tables: Sequence[Sequence[Row]], first: str, upper_bounds: Iterable[str]
+) -> list[list[str]]:
+    """For each table of rows, and last for their mean, the best rival and the lead, per metric."""
+    bounds = tuple(upper_bounds)
+    found = [[lead(rows, first, metric, bounds) for metric in METRICS] for rows in tables]
+    lines = [
+        [cell for best in each for cell in ((best[0], _percent(best[1])) if best else (DASH, DASH))]
+        for each in found
+    ]
+    gains = [[best[1] for best in column if best] for column in zip(*found, strict=True)]
+    means = [_percent(statistics.fmean(gain)) if gain else DASH for gain in gains]
+    return [*lines, [cell for mean in means for cell in ("", mean)]]
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.1f} %"
+
+
 def p_text(value: float | None) -> str:
     """A p-value for people.
 

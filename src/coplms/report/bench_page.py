@@ -11,7 +11,7 @@ from coplms.report.bench import (
     Row,
     Spread,
     groups,
-    lead,
+    lead_cells,
     p_text,
     rows_of,
 )
@@ -20,7 +20,7 @@ from coplms.report.costs import size_text, time_text
 from coplms.report.markup import Html, element, header, join, row, table
 from coplms.report.page import document
 from coplms.report.plots import lines_plot
-from coplms.report.scores import DASH, figure, legend
+from coplms.report.scores import figure, legend
 
 
 def bench_page(
@@ -87,21 +87,13 @@ def _leads(
     """Per data set the first method's lead over the best of the others."""
     if len(methods) < 2:
         return Html()
-    gains: dict[str, list[float]] = {metric: [] for metric in METRICS}
-    body = []
-    for (data, partition), found in groups(outcomes).items():
-        rows = rows_of(found, methods)
-        cells = []
-        for metric in METRICS:
-            best = lead(rows, methods[0], metric, upper_bounds)
-            if best is not None:
-                gains[metric].append(best[1])
-            cells += [DASH, DASH] if best is None else [best[0], f"{best[1]:+.1f} %"]
-        seeds = _seeds(rows[0].seeds)
-        body.append(row(header(f"{data}, {partition}", "row"), seeds, *cells))
-    means = [f"{statistics.fmean(g):+.1f} %" if g else DASH for g in gains.values()]
-    cells = [cell for mean in means for cell in ("", mean)]
-    body.append(element("tr", header("Mean", "row"), *(element("td", c) for c in ("", *cells))))
+    tables = {key: rows_of(found, methods) for key, found in groups(outcomes).items()}
+    *lines, means = lead_cells(list(tables.values()), methods[0], upper_bounds)
+    body = [
+        row(header(f"{data}, {partition}", "row"), _seeds(rows[0].seeds), *cells)
+        for ((data, partition), rows), cells in zip(tables.items(), lines, strict=True)
+    ]
+    body.append(element("tr", header("Mean", "row"), *(element("td", c) for c in ("", *means))))
     names = ["Data set", "Seeds"]
     names += [text for name in METRICS.values() for text in (f"Best rival, {name}", "Lead")]
     head = element("tr", *map(header, names))

@@ -1,9 +1,8 @@
 """A bench's tables as Markdown, for a document."""
 
-import statistics
 from collections.abc import Sequence
 
-from coplms.report.bench import KINDS, METRICS, Outcome, Row, groups, lead, p_text, rows_of
+from coplms.report.bench import KINDS, METRICS, Outcome, Row, groups, lead_cells, p_text, rows_of
 from coplms.report.bench_traffic import at_equal_bytes, budgets
 from coplms.report.costs import size_text, time_text
 from coplms.report.scores import DASH
@@ -49,19 +48,15 @@ def _leads(
     outcomes: Sequence[Outcome], methods: Sequence[str], upper_bounds: Sequence[str]
 ) -> list[str]:
     """Of every data set, and their mean; nothing without a rival."""
-    lines = []
-    gains: dict[str, list[float]] = {metric: [] for metric in METRICS}
-    for (data, partition), found in groups(outcomes).items():
-        cells = [f"{data}, {partition}"]
-        for metric in METRICS:
-            best = lead(rows_of(found, methods), methods[0], metric, upper_bounds)
-            if best is not None:
-                gains[metric].append(best[1])
-                cells += [best[0], f"{best[1]:+.1f} %"]
-        lines += [_line(cells)] if len(cells) > 1 else []
+    tables = {key: rows_of(found, methods) for key, found in groups(outcomes).items()}
+    *cells, means = lead_cells(list(tables.values()), methods[0], upper_bounds)
+    lines = [
+        _line([f"{data}, {partition}", *found])
+        for (data, partition), found in zip(tables, cells, strict=True)
+        if set(found) != {DASH}
+    ]
     if not lines:
         return []
-    means = [text for gain in gains.values() for text in ("", f"{statistics.fmean(gain):+.1f} %")]
     names = [text for name in METRICS.values() for text in (f"best rival, {name}", "lead")]
     title = f"Relative lead of {methods[0]} over the best other method:"
     lines += [_line(["mean", *means])] if len(lines) > 1 else []
