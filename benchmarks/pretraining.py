@@ -1,0 +1,86 @@
+"""Loss curves of mini models as they were built: a picture, and a Markdown table.
+
+    coplms models build --preset bench --data-root DIR > folders.txt
+    python benchmarks/pretraining.py --folders folders.txt --picture docs/pretraining.svg
+
+A model's folder keeps its loss every 20 steps (`losses.jsonl`). Tokenizers differ, so nats per
+token of two models compare only where they share one, as LLM and DPM do.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+WINDOW = 100
+"""Steps over which a point of the curves is a mean."""
+
+Curve = Sequence[tuple[int, float]]
+"""Step -> mean loss of the steps up to it, in nats per token."""
+
+
+def main() -> None:
+    arguments = _parse()
+    lines = arguments.folders.read_text(encoding="utf-8").splitlines()
+    found = [match for line in lines if (match := re.fullmatch(r"mini/(\S+)\s+(\S.*)", line))]
+    curves = {match[1]: curve(Path(match[2]) / "losses.jsonl") for match in found}
+    if not curves:
+        raise SystemExit(f"{arguments.folders} holds no line such as 'mini/llm  FOLDER'")
+    draw(curves, arguments.picture)
+    print(table(curves))
+
+
+def curve(path: Path) -> Curve:
+    """Means over windows of steps; of steps that were repeated after a kill the last counts."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    losses = {row["step"]: row["loss"] for row in rows}
+    windows: dict[int, list[float]] = {}
+    for step, loss in losses.items():
+        windows.setdefault(-(-step // WINDOW) * WINDOW, []).append(loss)
+    return [(end, sum(part) / len(part)) for end, part in sorted(windows.items())]
+
+
+def draw(curves: Mapping[str, Curve], path: Path) -> None:
+    matplotlib.rcParams.update({"svg.hashsalt": "coplms", "svg.fonttype": "none"})
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    for name, points in curves.items():
+        axes.plot(*zip(*points, strict=True), marker=".", label=name)
+    axes.set_xlabel("Step")
+    axes.set_ylabel("Loss, nats per token")
+    axes.grid(alpha=0.2)
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def table(curves: Mapping[str, Curve]) -> str:
+    """Rows: models; columns: the ends of some windows."""
+    ends = [end for end, _ in next(iter(curves.values()))]
+    shown = ends[:: max(1, len(ends) // 6)] + ends[-1:]
+    shown = sorted(set(shown))
+    lines = [
+        f"| Model | {' | '.join(f'to {end}' for end in shown)} |",
+        "|---|" + "--:|" * len(shown),
+    ]
+    for name, points in curves.items():
+        losses = dict(points)
+        cells = [f"{losses[end]:.2f}" if end in losses else "" for end in shown]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--folders", type=Path, required=True, help="what `models build` printed")
+    parser.add_argument("--picture", type=Path, required=True, help="an SVG file to write")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
