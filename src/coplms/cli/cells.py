@@ -1,7 +1,5 @@
 """How a bench shows where it stands: a line for each cell, and the time that is left."""
 
-import time
-from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -19,8 +17,7 @@ class CellLines:
         self._num_cells = num_cells
         self._jobs = jobs
         self._ended = 0
-        self._seconds: dict[str, list[float]] = defaultdict(list)
-        self._started = time.monotonic()
+        self._seconds: list[float] = []
 
     def show(self, cell: "Cell", what: str, seconds: float) -> None:
         """Print a line.
@@ -33,14 +30,14 @@ class CellLines:
         self._ended += 1
         if what == "before":
             return
-        self._seconds[cell.data].append(seconds)
-        took = f"{time_text(seconds)}" if what == "done" else "failed"
+        if what == "done":
+            self._seconds.append(seconds)
+        took = time_text(seconds) if what == "done" else "failed"
         print_line(f"[{self._ended}/{self._num_cells}] {cell.name}: {took}{self._left()}")
 
     def _left(self) -> str:
-        """About how long the rest takes, where cells cost what those before did."""
+        """About how long the rest takes, where cells cost what those done before did."""
         left = self._num_cells - self._ended
-        if not left:
+        if not left or not self._seconds:
             return ""
-        mean = fmean(seconds for found in self._seconds.values() for seconds in found)
-        return f" (about {time_text(left * mean / self._jobs)} left)"
+        return f" (about {time_text(left * fmean(self._seconds) / self._jobs)} left)"
