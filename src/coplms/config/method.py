@@ -93,6 +93,8 @@ class TransferConfig(Section):
     """Optimiser steps on the server, after the last round."""
     min_confidence: float = Field(0.7, ge=0, le=1)
     """Keep answers to whose tokens the DPM gives at least this probability, as geometric mean."""
+    least_kept: float = Field(0.5, ge=0, le=1)
+    """Where fewer are so probable, keep the most confident ones, up to this part of all answers."""
     weight: float = Field(1.0, ge=0)
     """lambda of the divergence from the DPM, beside cross-entropy on its answers."""
     share: float = Field(0.75, ge=0, le=1)

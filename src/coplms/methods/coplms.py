@@ -14,7 +14,6 @@ After the last round the aggregated DPM, on a device with the domain adapter, an
 set; what it is confident of teaches the LLM and the SLMs.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +26,7 @@ from coplms.consortium.messages import Download, Upload
 from coplms.data.example import Example
 from coplms.evaluation.generate import generate_answers
 from coplms.losses.mutual import Exchange
+from coplms.methods.confident import confident
 from coplms.training.learner import Learner
 from coplms.training.pair import Pairing
 from coplms.training.part import Part
@@ -217,12 +217,8 @@ class CoPLMs:
         """The inputs with the proxy's answers, where they are confident and fit the learner."""
         prompts = proxy.encoder.prompts(inputs, self.max_new_tokens)
         answers = generate_answers(proxy.model, prompts, self.max_new_tokens, batch_size=64)
-        least = math.log(self.config.transfer.min_confidence or 1e-30)
-        confident = [
-            replace(example, references=(answer.text,))
-            for example, answer in zip(inputs, answers, strict=True)
-            if answer.finished
-            and answer.text
-            and answer.log_probability >= least * answer.num_tokens
+        kept = [
+            replace(inputs[place], references=(answers[place].text,))
+            for place in confident(answers, self.config.transfer)
         ]
-        return learner.encoder.fitting(confident)
+        return learner.encoder.fitting(kept)
