@@ -45,7 +45,7 @@ def test_every_cell_of_a_shipped_bench_loads(path: Path) -> None:
     for cell in cells:
         settings = [f"{key}={json.dumps(value)}" for key, value in cell.settings.items()]
         method = load_config(cell.config, settings).method
-        if "pass" not in cell.method:  # the LLM takes fewer steps there, which is the row's point
+        if not {"pass", "passes", "steps"} & set(cell.method.split("-")):  # their point is others
             steps.setdefault(cell.data, set()).add((method.device_steps, method.server_steps))
     assert {name: len(found) for name, found in steps.items()} == dict.fromkeys(steps, 1)
 
