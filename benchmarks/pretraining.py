@@ -16,6 +16,8 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
+from coplms.models.zoo import LOSSES
+
 WINDOW = 100
 """Steps over which a point of the curves is a mean."""
 
@@ -27,7 +29,7 @@ def main() -> None:
     arguments = _parse()
     lines = arguments.folders.read_text(encoding="utf-8").splitlines()
     found = [match for line in lines if (match := re.fullmatch(r"mini/(\S+)\s+(\S.*)", line))]
-    curves = {match[1]: curve(Path(match[2]) / "losses.jsonl") for match in found}
+    curves = {match[1]: curve(Path(match[2]) / LOSSES) for match in found}
     if not curves:
         raise SystemExit(f"{arguments.folders} holds no line such as 'mini/llm  FOLDER'")
     draw(curves, arguments.picture)
@@ -60,8 +62,7 @@ def draw(curves: Mapping[str, Curve], path: Path) -> None:
 def table(curves: Mapping[str, Curve]) -> str:
     """Rows: models; columns: the ends of some windows."""
     ends = [end for end, _ in next(iter(curves.values()))]
-    shown = ends[:: max(1, len(ends) // 6)] + ends[-1:]
-    shown = sorted(set(shown))
+    shown = sorted({*ends[:: max(1, len(ends) // 6)], ends[-1]})
     lines = [
         f"| Model | {' | '.join(f'to {end}' for end in shown)} |",
         "|---|" + "--:|" * len(shown),
