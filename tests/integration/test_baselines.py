@@ -12,12 +12,13 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from coplms.api.ask import load_tuned
+from coplms.api.ask import load_tuned, read_run_config
 from coplms.api.check import check_run
 from coplms.api.consortium import Consortium
 from coplms.api.export import export_models
 from coplms.api.parties import SimulatedParties
 from coplms.api.post import Network
+from coplms.api.schedule import plan
 from coplms.cli.check import print_check
 from coplms.config.load import load_config
 from coplms.consortium.record import read_history
@@ -128,6 +129,16 @@ def test_every_model_is_scored_before_after_and_between(train: Train, method: st
     whens = ("before", "round-1", "after")
     scopes = {"server": 1, "bank": 2, "travel": 2}
     assert counts == {(when, *model): scopes[model[0]] for when in whens for model in models}
+
+
+@pytest.mark.parametrize("method", ["coplms", "standalone"])
+def test_models_are_scored_before_tuning_only_where_wanted(train: Train, method: str) -> None:
+    found = train(method, "evaluation.before=false", "alone=false")
+    rows = {(row["when"], row["model"]) for row in found.rows("evaluation")}
+    assert {("round-1", "llm"), ("after", "llm"), ("after", "slm")} <= rows
+    assert "before" not in {when for when, _ in rows}
+    phases = [row["phase"] for row in found.rows("phases")]
+    assert [name for name in plan(read_run_config(found.folder)) if name not in phases] == []
 
 
 @pytest.mark.parametrize("method", METHODS)

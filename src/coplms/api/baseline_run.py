@@ -51,7 +51,8 @@ class BaselineRun:
         """All phases in order; those that are done are skipped."""
         settings, optimizer = self.config.method, self.config.optimizer
         method: Baseline = BASELINES[settings.name](settings, optimizer)  # type: ignore[call-arg]
-        self._score_all("before", 0)
+        if self.config.evaluation.before:
+            self._score_all("before", 0)
         for number in range(1, settings.rounds + 1):
             method.round(number, self.parties, self.journal)
             if self.config.evaluation.each_round and number < settings.rounds:

@@ -91,7 +91,11 @@ class Grid:
             for method in self.bench.methods:
                 if method.like is None:
                     for rate in self.bench.learning_rates:
-                        settings = {"evaluation.split": "dev", "evaluation.each_round": False}
+                        settings = {
+                            "evaluation.split": "dev",
+                            "evaluation.before": False,
+                            "evaluation.each_round": False,
+                        }
                         yield self._cell(data, partition, method, seed, settings, rate)
 
     def main(self, rates: Rates) -> Iterator[Cell]:

@@ -43,7 +43,8 @@ class Run:
         server = builder.server()
         initial = server.dpm.parts[SHARED].values()
         builder.restore(server)
-        self._score_both("before", server)
+        if config.evaluation.before:
+            self._score_both("before", server)
         layout = layout_of(initial, config.transport.form, config.transport.block)
         courier = Courier(self.connect(server), layout, initial, builder.journal)
         self.on_greeted(courier.greet())

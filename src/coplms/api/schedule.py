@@ -17,7 +17,8 @@ def plan(config: RunConfig) -> Plan:
     last = method.rounds + 1
     phases: Plan = _alone(config, _SERVER, method.server_steps)
     phases[_name(0, _SERVER, "distill")] = method.distill.steps
-    phases |= _scores(_SERVER, 0, "before", "llm", "dpm")
+    if config.evaluation.before:
+        phases |= _scores(_SERVER, 0, "before", "llm", "dpm")
     for number in range(1, last):
         phases |= _round(config, number)
     phases[_name(last, _SERVER, "send")] = 0
@@ -39,13 +40,16 @@ def _baseline(config: RunConfig) -> Plan:
     for number in range(method.rounds + 1):
         if number:
             phases |= _baseline_round(config, number, names)
-        if 0 < number < method.rounds and not config.evaluation.each_round:
-            continue
-        when = "before" if not number else f"round-{number}"
-        when = "after" if number == method.rounds else when
-        for name, models in scored.items():
-            phases |= _scores(name, number, when, *models)
+        when = {0: "before", method.rounds: "after"}.get(number, f"round-{number}")
+        if _is_scored(config, when):
+            for name, models in scored.items():
+                phases |= _scores(name, number, when, *models)
     return phases
+
+
+def _is_scored(config: RunConfig, when: str) -> bool:
+    wanted = {"before": config.evaluation.before, "after": True}
+    return wanted.get(when, config.evaluation.each_round)
 
 
 def _baseline_round(config: RunConfig, number: int, names: list[str]) -> Plan:
@@ -96,7 +100,8 @@ def _finish(config: RunConfig, device: str, last: int, *, scored: bool) -> Plan:
         phases |= _scores(device, last, "after", "slm", "dpm")
     phases[_name(last, device, "save")] = 0
     if scored:
-        phases |= _scores(device, 0, "before", "slm")
+        if config.evaluation.before:
+            phases |= _scores(device, 0, "before", "slm")
         phases |= _alone(config, device, config.method.device_steps)
     return phases
 

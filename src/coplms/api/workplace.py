@@ -148,13 +148,15 @@ class DeviceInRun:
         scored = Label(number, name, "alone-evaluate")
         alone = self._materials.terms.alone
         before = Label(number, name, "evaluate-before-slm")
-        if self.journal.is_done(scored if alone else before):
-            return
         config = self._assembler.config
+        wanted = {scored: alone, before: config.evaluation.before}
+        if all(self.journal.is_done(label) for label, on in wanted.items() if on):
+            return
         steps = config.method.device_steps
         part = f"{name}/alone"
         slm = self._workshop.slm(self._assembler, self._materials.slm, part, steps)
-        self._score(before, "before", "slm")
+        if config.evaluation.before:
+            self._score(before, "before", "slm")
         if alone:
             own = slm.parts[OWN]
             self.journal.restore(own)

@@ -18,6 +18,8 @@ class EvaluationConfig(Section):
     batch_size: int = Field(64, ge=1)
     max_new_tokens: int = Field(48, ge=1)
     """Longest answer, in tokens of the answering model."""
+    before: bool = True
+    """Also score every model before it is tuned."""
     each_round: bool = False
     """Also score LLM and SLMs after every round but the last."""
     split: Literal["test", "dev"] = "test"

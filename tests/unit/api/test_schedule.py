@@ -1,5 +1,7 @@
 """The phases that are expected."""
 
+import pytest
+
 from coplms.api.schedule import plan
 from coplms.config.run import RunConfig
 
@@ -46,3 +48,13 @@ def test_a_baseline_that_tunes_the_dpm_distils_it_first() -> None:
         found[name] = plan(CONFIG.model_copy(update={"method": method}))
     assert found["fedcollm"]["round-0/server/distill"] == 7
     assert "round-0/server/distill" not in found["standalone"]
+
+
+@pytest.mark.parametrize("name", ["coplms", "fedcollm", "standalone"])
+def test_scores_before_tuning_are_left_out_where_nobody_asks_for_them(name: str) -> None:
+    method = CONFIG.method.model_copy(update={"name": name})
+    evaluation = CONFIG.evaluation.model_copy(update={"before": False})
+    asked = list(plan(CONFIG.model_copy(update={"method": method})))
+    left = list(plan(CONFIG.model_copy(update={"method": method, "evaluation": evaluation})))
+    assert any("-before-" in phase for phase in asked)
+    assert left == [phase for phase in asked if "-before-" not in phase]
