@@ -91,16 +91,21 @@ class TransferConfig(Section):
     """Optimiser steps on a device, after the last round."""
     server_steps: int = Field(540, ge=0)
     """Optimiser steps on the server, after the last round."""
+    confidence: Literal["token", "answer"] = "token"
+    """How probable the DPM finds an answer: its tokens, as geometric mean, or all of it at once,
+    which is strict with long answers: for those of which a wrong token spoils all."""
     min_confidence: float = Field(0.7, ge=0, le=1)
-    """Keep answers to whose tokens the DPM gives at least this probability, as geometric mean."""
+    """Keep answers that the DPM finds at least so probable."""
     least_kept: float = Field(0.5, ge=0, le=1)
-    """Where fewer are so probable, keep the most confident ones, up to this part of all answers."""
+    """Where fewer are, keep those with the most probable tokens, up to this part of all answers."""
     weight: float = Field(1.0, ge=0)
     """lambda of the divergence from the DPM, beside cross-entropy on its answers."""
     share: float = Field(0.75, ge=0, le=1)
-    """Part of the examples taken from the answered transfer set, exact over every window of
-    batches; the rest is the member's own text, as everything is where the DPM is no better than the
-    learner on dev data."""
+    """Part of the examples taken from the answered transfer set, at most. The rest is the member's
+    own text, as everything is where the DPM is no better than the learner on dev data."""
+    repeats: float = Field(2.0, gt=0)
+    """How often an answer may be seen for each time that a text of the member's own is: few answers
+    take less than `share`."""
 
 
 class FedMktConfig(Section):

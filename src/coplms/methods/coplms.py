@@ -26,7 +26,7 @@ from coplms.consortium.messages import Download, Upload
 from coplms.data.example import Example
 from coplms.evaluation.generate import generate_answers
 from coplms.losses.mutual import Exchange
-from coplms.methods.confident import confident
+from coplms.methods.confident import confident, share_of_answers
 from coplms.training.learner import Learner
 from coplms.training.pair import Pairing
 from coplms.training.part import Part
@@ -186,7 +186,8 @@ class CoPLMs:
         costs = self._costs(pairing, dev or own_text)
         better = costs is not None and costs[0] < costs[1]
         answered = self._answered(proxy, learner, inputs) if better else []
-        taken = round(self.config.transfer.share * batch) if answered else 0
+        share = share_of_answers(len(answered), len(own_text), self.config.transfer)
+        taken = round(share * batch)
         parts = (None, learner.parts[OWN])
         num_examples, weight = len(own_text) + len(answered), self.config.transfer.weight
         metrics = mutual_learn(
