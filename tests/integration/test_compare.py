@@ -61,6 +61,15 @@ def rows(bench: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((bench.parent / "out" / "results.csv").read_text().splitlines()))
 
 
+def test_the_only_learning_rate_is_taken(tmp_path: Path, cache: Path) -> None:
+    bench = write_bench(tmp_path, methods=["standalone"], learning_rates=[0.0037])
+    for _ in range(2):  # the second time beside what the first one left
+        found = compare(bench, cache)
+        assert found.returncode == 0, found.stdout + found.stderr
+    (config,) = (tmp_path / "out").rglob("seed-0/config.yaml")
+    assert yaml.safe_load(config.read_text())["optimizer"]["learning_rate"] == 0.0037
+
+
 def test_cells_are_made_once_failures_are_told_and_a_mended_bench_goes_on(
     tmp_path: Path, cache: Path
 ) -> None:

@@ -98,11 +98,10 @@ class Comparison:
 
     def known_rates(self) -> Rates:
         """The learning rates that were chosen, or the only one of the grid."""
-        path = self.output / _RATES
-        if path.exists():
+        bench, path = self.grid.bench, self.output / _RATES
+        if len(bench.learning_rates) > 1 and path.exists():
             rows = json.loads(path.read_text(encoding="utf-8"))
             return {(row["data"], row["method"]): row["chosen"] for row in rows}
-        bench = self.grid.bench
         names = [(d.name, m.name) for d in bench.data for m in bench.methods]
         return {name: rate for rate in bench.learning_rates[:1] for name in names}
 
