@@ -99,7 +99,7 @@ class Comparison:
     def known_rates(self) -> Rates:
         """The learning rates that were chosen, or the only one of the grid."""
         bench, path = self.grid.bench, self.output / _RATES
-        if len(bench.learning_rates) > 1 and path.exists():
+        if self.grid.chooses and path.exists():
             rows = json.loads(path.read_text(encoding="utf-8"))
             return {(row["data"], row["method"]): row["chosen"] for row in rows}
         names = [(d.name, m.name) for d in bench.data for m in bench.methods]

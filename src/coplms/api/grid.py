@@ -79,9 +79,14 @@ class Grid:
     bench: BenchConfig
     folder: Path
 
+    @property
+    def chooses(self) -> bool:
+        """Whether there are learning rates to choose from."""
+        return len(self.bench.learning_rates) > 1
+
     def choosing(self) -> Iterator[Cell]:
         """Runs that are asked dev text, to choose learning rates; the first seed and partition."""
-        if len(self.bench.learning_rates) < 2:
+        if not self.chooses:
             return
         seed = self.bench.seeds[0]
         for data in self.bench.data:

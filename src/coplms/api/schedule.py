@@ -17,8 +17,7 @@ def plan(config: RunConfig) -> Plan:
     last = method.rounds + 1
     phases: Plan = _alone(config, _SERVER, method.server_steps)
     phases[_name(0, _SERVER, "distill")] = method.distill.steps
-    if config.evaluation.before:
-        phases |= _scores(_SERVER, 0, "before", "llm", "dpm")
+    phases |= _scores(config, _SERVER, 0, "before", "llm", "dpm")
     for number in range(1, last):
         phases |= _round(config, number)
     phases[_name(last, _SERVER, "send")] = 0
@@ -27,7 +26,7 @@ def plan(config: RunConfig) -> Plan:
         phases |= _finish(config, device.name, last, scored=device.name in scored)
     phases[_name(last, _SERVER, "replies")] = 0
     phases[_name(last, _SERVER, "transfer")] = method.transfer.server_steps
-    return phases | _scores(_SERVER, last, "after", "llm", "dpm")
+    return phases | _scores(config, _SERVER, last, "after", "llm", "dpm")
 
 
 def _baseline(config: RunConfig) -> Plan:
@@ -41,15 +40,9 @@ def _baseline(config: RunConfig) -> Plan:
         if number:
             phases |= _baseline_round(config, number, names)
         when = {0: "before", method.rounds: "after"}.get(number, f"round-{number}")
-        if _is_scored(config, when):
-            for name, models in scored.items():
-                phases |= _scores(name, number, when, *models)
+        for name, models in scored.items():
+            phases |= _scores(config, name, number, when, *models)
     return phases
-
-
-def _is_scored(config: RunConfig, when: str) -> bool:
-    wanted = {"before": config.evaluation.before, "after": True}
-    return wanted.get(when, config.evaluation.each_round)
 
 
 def _baseline_round(config: RunConfig, number: int, names: list[str]) -> Plan:
@@ -97,16 +90,19 @@ def _finish(config: RunConfig, device: str, last: int, *, scored: bool) -> Plan:
     """A device's last phases, in their order."""
     phases = {_name(last, device, "transfer"): config.method.transfer.steps}
     if scored:
-        phases |= _scores(device, last, "after", "slm", "dpm")
+        phases |= _scores(config, device, last, "after", "slm", "dpm")
     phases[_name(last, device, "save")] = 0
     if scored:
-        if config.evaluation.before:
-            phases |= _scores(device, 0, "before", "slm")
+        phases |= _scores(config, device, 0, "before", "slm")
         phases |= _alone(config, device, config.method.device_steps)
     return phases
 
 
-def _scores(member: str, number: int, when: str, *models: str) -> Plan:
+def _scores(config: RunConfig, member: str, number: int, when: str, *models: str) -> Plan:
+    """A member's scores `before`, `after` or at a round's end, where they are asked for."""
+    asked = {"before": config.evaluation.before, "after": True}
+    if not asked.get(when, config.evaluation.each_round):
+        return {}
     return {_name(number, member, f"evaluate-{when}-{model}"): 0 for model in models}
 
 

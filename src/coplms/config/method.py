@@ -101,11 +101,12 @@ class TransferConfig(Section):
     weight: float = Field(1.0, ge=0)
     """lambda of the divergence from the DPM, beside cross-entropy on its answers."""
     share: float = Field(0.75, ge=0, le=1)
-    """Part of the examples taken from the answered transfer set, at most. The rest is the member's
-    own text, as everything is where the DPM is no better than the learner on dev data."""
+    """Part of the examples taken from the answered transfer set, at most; in whole examples of a
+    batch, and exact over every window of batches. The rest is the member's own text, as everything
+    is where the DPM is no better than the learner on dev data."""
     repeats: float = Field(2.0, gt=0)
-    """How often an answer may be seen for each time that a text of the member's own is: few answers
-    take less than `share`."""
+    """How often an answer is seen, at most, for each time that a text of the member's own is,
+    before batches are rounded: few answers take less than `share`."""
 
 
 class FedMktConfig(Section):
