@@ -1,10 +1,10 @@
-"""Loss curves of mini models as they were built: a picture, and a Markdown table.
+"""Loss curves of mini models as they were built: a picture, and Markdown tables.
 
     coplms models build --preset bench --data-root DIR > folders.txt
     python benchmarks/pretraining.py --folders folders.txt --picture docs/pretraining.svg
 
-A model's folder keeps its loss every 20 steps (`losses.jsonl`). Tokenizers differ, so nats per
-token of two models compare only where they share one, as LLM and DPM do.
+A model's folder keeps its losses on text and on copying every 20 steps (`losses.jsonl`). Tokenizers
+differ, so nats per token of two models compare only where they share one, as LLM and DPM do.
 """
 
 import argparse
@@ -29,33 +29,40 @@ def main() -> None:
     arguments = _parse()
     lines = arguments.folders.read_text(encoding="utf-8").splitlines()
     found = [match for line in lines if (match := re.fullmatch(r"mini/(\S+)\s+(\S.*)", line))]
-    curves = {match[1]: curve(Path(match[2]) / LOSSES) for match in found}
-    if not curves:
+    if not found:
         raise SystemExit(f"{arguments.folders} holds no line such as 'mini/llm  FOLDER'")
-    draw(curves, arguments.picture)
-    print(table(curves))
+    panels = {}
+    for key, title in (("loss", "Text"), ("copying", "Copying")):
+        curves = {match[1]: curve(Path(match[2]) / LOSSES, key) for match in found}
+        if all(curves.values()):
+            panels[title] = curves
+            print(f"{title}:\n{table(curves)}\n")
+    draw(panels, arguments.picture)
 
 
-def curve(path: Path) -> Curve:
+def curve(path: Path, key: str) -> Curve:
     """Means over windows of steps; of steps that were repeated after a kill the last counts."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    losses = {row["step"]: row["loss"] for row in rows}
+    losses = {row["step"]: row[key] for row in rows if key in row}
     windows: dict[int, list[float]] = {}
     for step, loss in losses.items():
         windows.setdefault(-(-step // WINDOW) * WINDOW, []).append(loss)
     return [(end, sum(part) / len(part)) for end, part in sorted(windows.items())]
 
 
-def draw(curves: Mapping[str, Curve], path: Path) -> None:
+def draw(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
     matplotlib.rcParams.update({"svg.hashsalt": "coplms", "svg.fonttype": "none"})
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    for name, points in curves.items():
-        axes.plot(*zip(*points, strict=True), marker=".", label=name)
-    axes.set_xlabel("Step")
-    axes.set_ylabel("Loss, nats per token")
-    axes.grid(alpha=0.2)
-    axes.legend(frameon=False)
+    figure = Figure(figsize=(4.4 * len(panels), 3.2), layout="constrained")
+    for axes, (title, curves) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        for name, points in curves.items():
+            axes.plot(*zip(*points, strict=True), marker=".", label=name)
+        axes.set_title(title)
+        axes.set_xlabel("Step")
+        axes.set_ylabel("Loss, nats per token")
+        axes.grid(alpha=0.2)
+        axes.legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})
 
 

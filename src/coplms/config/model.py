@@ -96,7 +96,7 @@ class ZooModelConfig(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     """Referred to as `mini/NAME`."""
-    architecture: Literal["llama", "gpt_neox", "bloom", "gpt2", "qwen2"]
+    architecture: Literal["llama", "gpt_neox", "bloom", "gpt2", "phi", "qwen2"]
     """Hugging Face model type."""
     tokenizer: Literal["byte_bpe", "unigram", "fallback_bpe"]
     """`byte_bpe`: byte-level BPE. `unigram`: Unigram with metaspace. `fallback_bpe`: metaspace
@@ -126,6 +126,10 @@ class ZooConfig(Section):
     batch_size: int = Field(16, ge=1)
     block_tokens: int = Field(128, ge=8)
     """Tokens per training sequence."""
+    copies: int = Field(0, ge=0)
+    """Sequences of random, repeating tokens per step, which teach a model to copy from its prompt
+    as so little text does not: alone for a quarter of the steps, then a quarter of them beside
+    text."""
     learning_rate: float = Field(2e-3, gt=0)
     seed: int = 0
 

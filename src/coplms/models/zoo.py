@@ -17,14 +17,14 @@ from coplms.config.model import ZooConfig, ZooModelConfig
 from coplms.errors import DataError
 from coplms.models.zoo_networks import build_network, check_recipe
 from coplms.models.zoo_tokenizers import train_tokenizer
-from coplms.models.zoo_training import Pretraining, pretrain
+from coplms.models.zoo_training import Losses, Pretraining, pretrain
 
 Progress = Callable[[str, int, int, float], None]
 """Gets a model's name, step, steps and loss (nats per token)."""
 
 CPU = torch.device("cpu")
 LOSSES = "losses.jsonl"
-"""In a model's folder: its loss (nats per token) every 20 steps; steps that were repeated after a
+"""In a model's folder: its losses (nats per token) every 20 steps; steps that were repeated after a
 kill stand there twice."""
 _RECIPE_VERSION = 1  # raised when this code would make other weights from the same recipe
 
@@ -91,6 +91,8 @@ def zoo_folder(config: ZooConfig, model: ZooModelConfig, texts_digest: str, cach
         "seed": config.seed,
         "texts": texts_digest,
     }
+    if config.copies:
+        recipe["copies"] = config.copies
     return cache / f"{model.name}-{_digest(recipe)}"
 
 
@@ -144,15 +146,18 @@ def _build(
 ) -> None:
     losses = folder.with_name(f"{folder.name}.{LOSSES}")
 
-    def report(step: int, steps: int, loss: float) -> None:
+    def report(step: int, steps: int, found: Losses) -> None:
+        row = {"step": step, **{name: round(loss, 4) for name, loss in found.items()}}
         with losses.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "loss": round(loss, 4)}) + "\n")
+            file.write(json.dumps(row) + "\n")
         if on_progress:
-            on_progress(model.name, step, steps, loss)
+            on_progress(model.name, step, steps, next(iter(found.values())))
 
     network = build_network(model, corpus.tokenizer, config.seed)
     nn.Module.to(network, device)
-    recipe = Pretraining(model.steps, config.batch_size, config.learning_rate, config.seed)
+    recipe = Pretraining(
+        model.steps, config.batch_size, config.learning_rate, config.seed, config.copies
+    )
     checkpoint = folder.with_name(f"{folder.name}.checkpoint.safetensors")
     pretrain(network, corpus.blocks, recipe, checkpoint, report)
     with _appearing(folder) as fresh:

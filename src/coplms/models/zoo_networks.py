@@ -1,4 +1,4 @@
-"""Untrained mini networks of five architectures."""
+"""Untrained mini networks of six architectures."""
 
 from collections.abc import Callable
 from typing import cast
@@ -93,6 +93,18 @@ def _bloom(model: ZooModelConfig) -> Settings:
     return {"hidden_size": model.hidden_size, "n_layer": model.layers, "n_head": model.heads}
 
 
+def _phi(model: ZooModelConfig) -> Settings:
+    return {
+        "hidden_size": model.hidden_size,
+        "intermediate_size": 4 * model.hidden_size,
+        "num_hidden_layers": model.layers,
+        "num_attention_heads": model.heads,
+        "max_position_embeddings": MAX_POSITIONS,
+        "tie_word_embeddings": True,
+        "resid_pdrop": 0.0,
+    }
+
+
 def _gpt2(model: ZooModelConfig) -> Settings:
     return {
         "n_embd": model.hidden_size,
@@ -110,5 +122,6 @@ _SETTINGS: dict[str, Callable[[ZooModelConfig], Settings]] = {
     "gpt_neox": _gpt_neox,
     "bloom": _bloom,
     "gpt2": _gpt2,
+    "phi": _phi,
     "qwen2": _gated,
 }

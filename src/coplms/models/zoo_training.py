@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from coplms.models.zoo_copying import COPYING_ALONE, copies
+
 REPORT_STEPS = 20
 CHECKPOINT_STEPS = 200
 _WARMUP, _FINAL = 0.05, 0.1
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
-Report = Callable[[int, int, float], None]
-"""Gets step, steps and loss (nats per token)."""
+Losses = Mapping[str, float]
+"""`loss` on text and `copying` on copies, in nats per token; what a step had none of is absent."""
+
+Report = Callable[[int, int, Losses], None]
+"""Gets step, steps and losses."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,15 @@ class Pretraining:
         steps: Optimiser steps.
         batch_size: Blocks per step.
         learning_rate: Peak; it rises over 5 % of the steps and falls to a tenth by a cosine.
-        seed: Decides the order of the blocks.
+        seed: Decides the order of the blocks, and the copies.
+        copies: Repeating sequences per step (`coplms.models.zoo_copying`); 0 for text alone.
     """
 
     steps: int
     batch_size: int
     learning_rate: float
     seed: int
+    copies: int = 0
 
 
 def pretrain(
@@ -63,23 +70,45 @@ def pretrain(
     done = _restore(checkpoint, network, optimizer)
     order = _order(len(blocks), recipe)
     parameters = list(network.parameters())
+    known = torch.unique(blocks)
     for step in range(done, recipe.steps):
-        batch = blocks[order[step]].to(network.device, non_blocking=True)
         rate = recipe.learning_rate * _schedule(step, recipe.steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        logits = network(input_ids=batch[:, :-1], use_cache=False).logits
-        loss = functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
-        torch.autograd.backward(loss)
+        losses = {}
+        for name, tokens in _sequences(blocks[order[step]], known, recipe, step).items():
+            losses[name] = _loss(network, tokens.to(network.device, non_blocking=True))
+            torch.autograd.backward(losses[name])
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         finished = step + 1
         if report and (finished % REPORT_STEPS == 0 or finished == recipe.steps):
-            report(finished, recipe.steps, loss.item())
+            report(finished, recipe.steps, {name: loss.item() for name, loss in losses.items()})
         if finished % CHECKPOINT_STEPS == 0 and finished < recipe.steps:
             _save(checkpoint, network, optimizer, finished)
     network.train(False)
+
+
+def _sequences(
+    text: Int[Tensor, "batch tokens_plus_one"],
+    known: Int[Tensor, " tokens"],
+    recipe: Pretraining,
+    step: int,
+) -> dict[str, Int[Tensor, "_ _"]]:
+    """What a step learns to foresee, by the name of its loss."""
+    if not recipe.copies:
+        return {"loss": text}
+    progress = step / recipe.steps
+    generator = torch.Generator().manual_seed(recipe.seed * recipe.steps + step)
+    again = {"copying": copies(recipe.copies, known, progress, generator)}
+    return again if progress < COPYING_ALONE else {"loss": text, **again}
+
+
+def _loss(network: PreTrainedModel, tokens: Int[Tensor, "batch tokens_plus_one"]) -> Tensor:
+    """Mean nats per token."""
+    logits = network(input_ids=tokens[:, :-1], use_cache=False).logits
+    return functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
 
 
 def _optimizer(network: PreTrainedModel, learning_rate: float) -> torch.optim.AdamW:

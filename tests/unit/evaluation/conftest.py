@@ -23,7 +23,7 @@ SIZES = {
     "bloom": {"hidden_size": 16, "n_layer": 2, "n_head": 2},
 }
 SIZES["qwen2"] = {**SIZES["llama"], "num_key_value_heads": 1}
-SIZES["gpt_neox"] = SIZES["llama"]
+SIZES["gpt_neox"] = SIZES["phi"] = SIZES["llama"]
 
 MakeModel = Callable[..., LanguageModel]
 

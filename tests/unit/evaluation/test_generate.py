@@ -13,7 +13,7 @@ from coplms.models.language_model import LanguageModel
 
 MakeModel = Callable[..., LanguageModel]
 MakeChain = Callable[[str], LanguageModel]
-ARCHITECTURES = ["llama", "gpt_neox", "bloom", "gpt2", "qwen2"]
+ARCHITECTURES = ["llama", "gpt_neox", "bloom", "gpt2", "phi", "qwen2"]
 PROMPTS = [[40], [50, 60, 70, 80, 90, 100, 110], [44, 45, 46], [99, 98, 97, 96], [40, 41]]
 NEW = 12
 
