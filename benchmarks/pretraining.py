@@ -11,6 +11,7 @@ import argparse
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import matplotlib
@@ -34,7 +35,7 @@ def main() -> None:
     panels = {}
     for key, title in (("loss", "Text"), ("copying", "Copying")):
         curves = {match[1]: curve(Path(match[2]) / LOSSES, key) for match in found}
-        if all(curves.values()):
+        if curves := {name: points for name, points in curves.items() if points}:
             panels[title] = curves
             print(f"{title}:\n{table(curves)}\n")
     draw(panels, arguments.picture)
@@ -53,11 +54,13 @@ def curve(path: Path, key: str) -> Curve:
 def draw(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
     matplotlib.rcParams.update({"svg.hashsalt": "coplms", "svg.fonttype": "none"})
     figure = Figure(figsize=(4.4 * len(panels), 3.2), layout="constrained")
+    names = dict.fromkeys(chain.from_iterable(panels.values()))
+    colours = {name: f"C{place}" for place, name in enumerate(names)}
     for axes, (title, curves) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
         for name, points in curves.items():
-            axes.plot(*zip(*points, strict=True), marker=".", label=name)
+            axes.plot(*zip(*points, strict=True), marker=".", label=name, color=colours[name])
         axes.set_title(title)
         axes.set_xlabel("Step")
         axes.set_ylabel("Loss, nats per token")
@@ -68,7 +71,7 @@ def draw(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
 
 def table(curves: Mapping[str, Curve]) -> str:
     """Rows: models; columns: the ends of some windows."""
-    ends = [end for end, _ in next(iter(curves.values()))]
+    ends = sorted({end for points in curves.values() for end, _ in points})
     shown = sorted({*ends[:: max(1, len(ends) // 6)], ends[-1]})
     lines = [
         f"| Model | {' | '.join(f'to {end}' for end in shown)} |",

@@ -1,4 +1,4 @@
-"""The phases of Co-PLMs and their settings; defaults are what docs/results.md measured."""
+"""The phases of Co-PLMs and their settings; defaults are what docs/trials.md measured."""
 
 from typing import Literal
 

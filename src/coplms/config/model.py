@@ -107,6 +107,10 @@ class ZooModelConfig(Section):
     heads: int = Field(4, ge=1)
     steps: int = Field(1000, ge=0)
     """Optimiser steps of pre-training."""
+    copies: int = Field(0, ge=0)
+    """Sequences of random, repeating tokens per step, which teach a model to copy from its prompt
+    as so little text does not: alone for a quarter of the steps, then a quarter of them beside
+    text."""
 
 
 PRESETS = ("bench", "bench-large")
@@ -126,10 +130,6 @@ class ZooConfig(Section):
     batch_size: int = Field(16, ge=1)
     block_tokens: int = Field(128, ge=8)
     """Tokens per training sequence."""
-    copies: int = Field(0, ge=0)
-    """Sequences of random, repeating tokens per step, which teach a model to copy from its prompt
-    as so little text does not: alone for a quarter of the steps, then a quarter of them beside
-    text."""
     learning_rate: float = Field(2e-3, gt=0)
     seed: int = 0
 

@@ -84,15 +84,15 @@ def zoo_folder(config: ZooConfig, model: ZooModelConfig, texts_digest: str, cach
     """Where a model lies in the cache: its name, and a digest of all that makes its weights."""
     recipe = {
         "version": _RECIPE_VERSION,
-        "model": model.model_dump(exclude={"name"}),
+        "model": model.model_dump(exclude={"name", "copies"}),
         "batch_size": config.batch_size,
         "block_tokens": config.block_tokens,
         "learning_rate": config.learning_rate,
         "seed": config.seed,
         "texts": texts_digest,
     }
-    if config.copies:
-        recipe["copies"] = config.copies
+    if model.copies:
+        recipe["copies"] = model.copies
     return cache / f"{model.name}-{_digest(recipe)}"
 
 
@@ -156,7 +156,7 @@ def _build(
     network = build_network(model, corpus.tokenizer, config.seed)
     nn.Module.to(network, device)
     recipe = Pretraining(
-        model.steps, config.batch_size, config.learning_rate, config.seed, config.copies
+        model.steps, config.batch_size, config.learning_rate, config.seed, model.copies
     )
     checkpoint = folder.with_name(f"{folder.name}.checkpoint.safetensors")
     pretrain(network, corpus.blocks, recipe, checkpoint, report)

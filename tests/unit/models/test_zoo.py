@@ -90,7 +90,7 @@ def test_a_killed_build_resumes_to_identical_weights(
 ) -> None:
     monkeypatch.setattr(zoo_training, "CHECKPOINT_STEPS", 2)
     monkeypatch.setattr(zoo_training, "REPORT_STEPS", 1)
-    config = zoo(tiny("a", steps=6), copies=1)
+    config = zoo(tiny("a", steps=6, copies=1))
     whole = build_zoo(config, TEXTS, tmp_path / "whole")["a"]
     steps: list[int] = []
 
@@ -144,7 +144,7 @@ def test_the_folder_name_follows_recipe_and_text(tmp_path: Path) -> None:
     base = zoo(tiny())
     names = {
         zoo_folder(config, config.models[0], digest, tmp_path).name
-        for config in (base, zoo(tiny(steps=4)), zoo(tiny(), seed=1), zoo(tiny(), copies=1))
+        for config in (base, zoo(tiny(steps=4)), zoo(tiny(), seed=1), zoo(tiny(copies=1)))
         for digest in (texts_digest(["ab", "c"]), texts_digest(["a", "bc"]))
     }
     assert len(names) == 8

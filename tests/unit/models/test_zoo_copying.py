@@ -52,7 +52,7 @@ def test_only_known_tokens_are_drawn_and_by_the_seed_alone() -> None:
 
 
 def test_a_build_with_copies_makes_other_weights_and_repeats(tmp_path: Path) -> None:
-    config = zoo(tiny(steps=40), copies=4)
+    config = zoo(tiny(steps=40, copies=4))
     first, again = (build_zoo(config, TEXTS, tmp_path / name)["a"] for name in "ab")
     assert_same_weights(first, again)
     plain = build_zoo(zoo(tiny(steps=40)), TEXTS, tmp_path / "a")["a"]
@@ -66,5 +66,5 @@ def test_text_comes_after_a_quarter_of_the_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zoo_training, "REPORT_STEPS", 1)
-    built = build_zoo(zoo(tiny(steps=8), copies=4), TEXTS, tmp_path)["a"]
+    built = build_zoo(zoo(tiny(steps=8, copies=4)), TEXTS, tmp_path)["a"]
     assert ["loss" in row for row in losses(built)] == [False] * 2 + [True] * 6
