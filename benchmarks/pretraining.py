@@ -70,9 +70,10 @@ def draw(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
 
 
 def table(curves: Mapping[str, Curve]) -> str:
-    """Rows: models; columns: the ends of some windows."""
+    """Rows: models; columns: the ends of some windows, and of each model's last."""
     ends = sorted({end for points in curves.values() for end, _ in points})
-    shown = sorted({*ends[:: max(1, len(ends) // 6)], ends[-1]})
+    last = {points[-1][0] for points in curves.values()}
+    shown = sorted({*ends[:: max(1, len(ends) // 6)], *last})
     lines = [
         f"| Model | {' | '.join(f'to {end}' for end in shown)} |",
         "|---|" + "--:|" * len(shown),
