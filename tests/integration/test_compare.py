@@ -70,6 +70,20 @@ def test_the_only_learning_rate_is_taken(tmp_path: Path, cache: Path) -> None:
     assert yaml.safe_load(config.read_text())["optimizer"]["learning_rate"] == 0.0037
 
 
+@pytest.mark.slow
+def test_parts_of_a_bench_share_rates_and_tables(tmp_path: Path, cache: Path) -> None:
+    rates = [0.001, 0.0037]
+    bench = write_bench(tmp_path, methods=["standalone"], learning_rates=rates, seeds=[0, 1])
+    for seed in ("0", "1"):
+        found = compare(bench, cache, "--seed", seed)
+        assert found.returncode == 0, found.stdout + found.stderr
+    assert found.stdout.count("learning-rates/requests") == 0  # the first part chose them
+    assert {row["seed"] for row in rows(bench)} == {"0", "1"}
+    (chosen,) = json.loads((tmp_path / "out" / "learning-rates.json").read_text())
+    assert chosen["method"] == "standalone"
+    assert chosen["tried"].keys() == {str(rate) for rate in rates}
+
+
 def test_cells_are_made_once_failures_are_told_and_a_mended_bench_goes_on(
     tmp_path: Path, cache: Path
 ) -> None:
@@ -195,11 +209,3 @@ def command_line(path: Path) -> str:
 def test_mistakes_are_told_by_name(tmp_path: Path, more: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_bench(write_bench(tmp_path, **more))
-
-
-def test_an_unknown_row_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such row"):
-        load_bench(write_bench(tmp_path), methods=["fedmkt"])
-    kept = load_bench(write_bench(tmp_path), [5], ["no-dst"])
-    assert [each.name for each in kept.methods] == ["coplms", "no-dst"]
-    assert kept.seeds == (5,)

@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from coplms.api.folder import check_folder
 from coplms.api.grid import Cell, Grid, Rates
@@ -51,12 +52,12 @@ class Comparison:
         self._is_stopped = False
 
     def check(self) -> list[Cell]:
-        """All cells of the table, whose configurations can be read.
+        """All cells that are to run, whose configurations can be read.
 
         Raises:
             ConfigError: If one cannot.
         """
-        cells = list(self.grid.main({}))
+        cells = list(self.grid.wanted({}))
         for cell in {(each.data, each.partition, each.method): each for each in cells}.values():
             load_config(cell.config, _overrides(cell))
         return cells
@@ -66,7 +67,7 @@ class Comparison:
         from coplms.api.consortium import Consortium
 
         seen = set()
-        for cell in self.grid.main({}):
+        for cell in self.grid.wanted({}):
             if (cell.config, cell.data) not in seen:
                 seen.add((cell.config, cell.data))
                 Consortium(load_config(cell.config, _overrides(cell))).build_models()
@@ -84,34 +85,36 @@ class Comparison:
             assert cell.rate is not None
             found = self.outcome(cell)
             scores.setdefault((cell.data, cell.method), {})[cell.rate] = quality(found)
-        rows = [
-            {
-                "data": data,
-                "method": method,
-                "chosen": max(tried, key=tried.__getitem__),
-                "tried": tried,
-            }
-            for (data, method), tried in scores.items()
-        ]
-        text = json.dumps(rows, indent=2) + "\n"
+        rows = {(row["data"], row["method"]): row for row in self._chosen()}
+        for (data, method), tried in scores.items():
+            chosen = max(tried, key=tried.__getitem__)
+            row = {"data": data, "method": method, "chosen": chosen, "tried": tried}
+            rows[data, method] = row
+        text = json.dumps(list(rows.values()), indent=2) + "\n"
         (self.output / _RATES).write_text(text, encoding="utf-8")
 
     def known_rates(self) -> Rates:
         """The learning rates that were chosen, or the only one of the grid."""
-        bench, path = self.grid.bench, self.output / _RATES
-        if self.grid.chooses and path.exists():
-            rows = json.loads(path.read_text(encoding="utf-8"))
+        bench = self.grid.bench
+        if self.grid.chooses and (rows := self._chosen()):
             return {(row["data"], row["method"]): row["chosen"] for row in rows}
         names = [(d.name, m.name) for d in bench.data for m in bench.methods]
         return {name: rate for rate in bench.learning_rates[:1] for name in names}
 
+    def _chosen(self) -> list[dict[str, Any]]:
+        path = self.output / _RATES
+        rows: list[dict[str, Any]] = []
+        if path.exists():
+            rows = json.loads(path.read_text(encoding="utf-8"))
+        return rows
+
     def run(self, rates: Rates) -> None:
-        """Make every cell of the table.
+        """Make every cell of the bench, or of the part that is wanted.
 
         Raises:
             RunError: If some failed; the others are done.
         """
-        self._run(list(self.grid.main(rates)))
+        self._run(list(self.grid.wanted(rates)))
 
     def outcomes(self, rates: Rates) -> list[Outcome]:
         """What the finished cells found."""

@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from coplms.config.bench import BenchConfig, BenchData, BenchMethod, BenchPartition
+from coplms.errors import ConfigError
 
 CHOICES = "learning-rates"
 """Folder of the runs by which learning rates are chosen."""
@@ -68,16 +69,40 @@ Rates = Mapping[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
+class Part:
+    """What of a bench is to run; what is empty leaves nothing out.
+
+    Attributes:
+        seeds: These, in place of the bench's.
+        methods: Rows, beside the first.
+        data: Data sets.
+    """
+
+    seeds: Sequence[int] = ()
+    methods: Sequence[str] = ()
+    data: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Grid:
     """All cells of a bench.
 
     Attributes:
         bench: The bench.
         folder: Of its file, to which paths are relative.
+        part: Which of its cells are to run.
+
+    Raises:
+        ConfigError: If the part names what the bench has not.
     """
 
     bench: BenchConfig
     folder: Path
+    part: Part = Part()
+
+    def __post_init__(self) -> None:
+        _check("--method", self.part.methods, [each.name for each in self.bench.methods])
+        _check("--data", self.part.data, [each.name for each in self.bench.data])
 
     @property
     def chooses(self) -> bool:
@@ -85,27 +110,44 @@ class Grid:
         return len(self.bench.learning_rates) > 1
 
     def choosing(self) -> Iterator[Cell]:
-        """Runs that are asked dev text, to choose learning rates; the first seed and partition."""
+        """Runs that are asked dev text, to choose learning rates that the part needs.
+
+        They have the bench's first seed and the data set's first partition.
+        """
         if not self.chooses:
             return
-        seed = self.bench.seeds[0]
+        wanted = [(cell.data, cell.method) for cell in self.wanted({})]
+        alike = {each.name: each.like or each.name for each in self.bench.methods}
+        needed = {(self.bench.rates_from or data, alike[method]) for data, method in wanted}
         for data in self.bench.data:
-            if self.bench.rates_from not in (None, data.name):
-                continue
             partition = self._partitions(data)[0]
             for method in self.bench.methods:
-                if method.like is None:
+                if (data.name, method.name) in needed:
                     for rate in self.bench.learning_rates:
                         settings = {
                             "evaluation.split": "dev",
                             "evaluation.before": False,
                             "evaluation.each_round": False,
                         }
+                        seed = self.bench.seeds[0]
                         yield self._cell(data, partition, method, seed, settings, rate)
+
+    def wanted(self, rates: Rates) -> Iterator[Cell]:
+        """The runs of the table that the part has."""
+        seeds = self.part.seeds or self.bench.seeds
+        names = [each.name for each in self.bench.methods]
+        methods = {names[0], *self.part.methods} if self.part.methods else names
+        for cell in self.main(rates):
+            if (
+                cell.seed in seeds
+                and cell.method in methods
+                and (not self.part.data or cell.data in self.part.data)
+            ):
+                yield cell
 
     def main(self, rates: Rates) -> Iterator[Cell]:
         """The runs of the table, seed by seed: after each of them there is a table of all."""
-        for seed in self.bench.seeds:
+        for seed in dict.fromkeys([*self.bench.seeds, *self.part.seeds]):
             for data in self.bench.data:
                 for partition in self._partitions(data):
                     for method in self.bench.methods:
@@ -141,3 +183,9 @@ class Grid:
         }
         path = self.folder / data.config
         return Cell(data.name, partition.name, method.name, seed, rate, path, settings)
+
+
+def _check(option: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{option} {name}: the bench has none. Known: {', '.join(known)}")

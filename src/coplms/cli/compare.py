@@ -28,11 +28,16 @@ def compare(
         typer.Option(min=1, help="Cells side by side.", show_default="the number of cores"),
     ] = None,
     seeds: Annotated[
-        list[int] | None, typer.Option("--seed", help="Instead of the bench's; may be repeated.")
+        list[int] | None,
+        typer.Option("--seed", help="Run only this seed; may be repeated."),
     ] = None,
     methods: Annotated[
         list[str] | None,
-        typer.Option("--method", help="Only this row and the first; may be repeated."),
+        typer.Option("--method", help="Run only this row and the first; may be repeated."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", help="Run only this data set; may be repeated."),
     ] = None,
     data_root: DataRoot = None,
     tables_only: Annotated[
@@ -42,23 +47,24 @@ def compare(
     """Run every method of BENCH on every data set, partition and seed, and write one table.
 
     A cell is a run as `coplms train` makes it. Start the same command again to go on after a stop.
+    The tables show all that is done, whichever part of the bench was asked for last.
     """
     from coplms.config.load import load_bench
 
     use_data_root(data_root)
-    loaded = load_bench(bench, seeds, methods)
+    loaded = load_bench(bench)
     folder = output or Path("runs") / bench.stem
     folder.mkdir(parents=True, exist_ok=True)
     with resumable(), stop_on_sigterm():
         begin_heavy_work()
         from coplms.api.compare import Comparison
         from coplms.api.compared import write_tables
-        from coplms.api.grid import Grid
+        from coplms.api.grid import Grid, Part
         from coplms.cli.cells import CellLines
 
-        grid = Grid(loaded, bench.parent)
+        grid = Grid(loaded, bench.parent, Part(seeds or (), methods or (), data or ()))
         jobs = jobs or os.cpu_count() or 1
-        lines = CellLines(len(list(grid.choosing())) + len(list(grid.main({}))), jobs)
+        lines = CellLines(len(list(grid.choosing())) + len(list(grid.wanted({}))), jobs)
         comparison = Comparison(grid, folder, jobs, lines.show, f"coplms compare {bench}")
         comparison.check()
         if not tables_only:

@@ -45,30 +45,13 @@ def load_edge(path: Path, overrides: Sequence[str] = ()) -> EdgeConfig:
     return _load(EdgeConfig, path, overrides)
 
 
-def load_bench(
-    path: Path, seeds: Sequence[int] | None = None, methods: Sequence[str] | None = None
-) -> BenchConfig:
-    """The bench in a YAML file, or a part of it.
-
-    Args:
-        path: A YAML file in UTF-8.
-        seeds: In place of its own.
-        methods: Rows to keep beside the first.
+def load_bench(path: Path) -> BenchConfig:
+    """The bench in a YAML file in UTF-8.
 
     Raises:
-        ConfigError: As `load_config`, or if a row is unknown.
+        ConfigError: As `load_config`.
     """
-    bench = _load(BenchConfig, path, ())
-    known = [each.name for each in bench.methods]
-    for name in methods or ():
-        if name not in known:
-            raise ConfigError(f"--method {name}: {path} has no such row. Known: {', '.join(known)}")
-    kept = tuple(
-        each
-        for place, each in enumerate(bench.methods)
-        if not methods or not place or each.name in methods
-    )
-    return bench.model_copy(update={"seeds": tuple(seeds or bench.seeds), "methods": kept})
+    return _load(BenchConfig, path, ())
 
 
 def dump_config(config: Section) -> str:

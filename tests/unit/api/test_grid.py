@@ -3,15 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-from coplms.api.grid import Cell, Grid
+import pytest
+
+from coplms.api.grid import Cell, Grid, Part
 from coplms.config.bench import BenchConfig
+from coplms.errors import ConfigError
 
 TWO = [{"name": name, "config": f"{name}.yaml"} for name in ("one", "two")]
 
 
-def grid(**settings: Any) -> Grid:
+WHOLE = Part()
+
+
+def grid(part: Part = WHOLE, **settings: Any) -> Grid:
     found = {"data": TWO, "methods": ["coplms", "standalone"], "seeds": [4, 5], **settings}
-    return Grid(BenchConfig.model_validate(found), Path("bench"))
+    return Grid(BenchConfig.model_validate(found), Path("bench"), part)
 
 
 def rate(cell: Cell) -> object:
@@ -50,3 +56,35 @@ def test_rates_of_one_data_set_serve_the_others() -> None:
         ("one", "standalone"): 0.1,
         ("two", "standalone"): 0.1,
     }
+
+
+def test_a_part_is_run_and_the_table_stays_whole() -> None:
+    methods = ["coplms", "standalone", "fedmkt"]
+    part = grid(Part([5, 7], ["fedmkt"], ["two"]), methods=methods)
+    assert [(cell.data, cell.method, cell.seed) for cell in part.wanted({})] == [
+        ("two", method, seed) for seed in (5, 7) for method in ("coplms", "fedmkt")
+    ]
+    assert {cell.seed for cell in part.main({})} == {4, 5, 7}
+    assert len(list(part.main({}))) == 3 * 2 * 3
+
+
+def test_a_part_chooses_the_rates_that_it_needs_as_the_whole_does() -> None:
+    rates: dict[str, Any] = {"learning_rates": [0.1, 0.2], "rates_from": "one"}
+    like = {"name": "no-dst", "method": "coplms", "like": "standalone"}
+    methods = ["coplms", "standalone", "fedmkt", like]
+    whole = {cell.name: cell for cell in grid(methods=methods, **rates).choosing()}
+    part = list(grid(Part([5], ["no-dst"], ["two"]), methods=methods, **rates).choosing())
+    assert {(cell.data, cell.method) for cell in part} == {("one", "coplms"), ("one", "standalone")}
+    assert all(whole[cell.name] == cell for cell in part)
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (Part(methods=["fedmkt"]), "--method fedmkt: .* Known: coplms, standalone"),
+        (Part(data=["mmlu"]), "--data mmlu: .* Known: one, two"),
+    ],
+)
+def test_a_part_that_the_bench_has_not_is_told(part: Part, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        grid(part)
