@@ -14,12 +14,12 @@ import torch
 
 from coplms.api.assemble import run_devices
 from coplms.api.lock import LOCK
-from coplms.config.load import dump_config
+from coplms.config.load import dump_config, load_config
 from coplms.config.run import RunConfig
 from coplms.consortium.record import RunRecord, read_yaml
 from coplms.consortium.report import DeviceReport
 from coplms.data.members import ConsortiumData, MemberData
-from coplms.errors import RunError
+from coplms.errors import ConfigError, RunError
 from coplms.models.load import device_name
 
 _PACKAGES = ("coplms", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
@@ -110,7 +110,7 @@ def _has_phases(folder: Path) -> bool:
 
 def _differences(path: Path, config: RunConfig) -> str:
     """`method.rounds is 2 there, 3 here`, and so on; empty where no difference matters."""
-    there = dict(_leaves(read_yaml(path.read_text(encoding="utf-8"))))
+    there = dict(_leaves(_written(path)))
     here = dict(_leaves(config.model_dump(mode="json")))
     keys = [
         key
@@ -123,6 +123,14 @@ def _differences(path: Path, config: RunConfig) -> str:
     ]
     more = len(keys) - len(shown)
     return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def _written(path: Path) -> Any:
+    """What a run was begun with; a setting that is newer than the run has its default."""
+    try:
+        return load_config(path).model_dump(mode="json")
+    except ConfigError:  # a setting is gone since
+        return read_yaml(path.read_text(encoding="utf-8"))
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, object]]:

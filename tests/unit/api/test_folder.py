@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from coplms.api.folder import check_folder, open_folder
 from coplms.api.post import run_id, without_devices
@@ -65,6 +67,27 @@ def test_what_decides_the_result_may_not_change(
     with pytest.raises(RunError, match="holds a run with another configuration") as refused:
         check_folder(begun, make_config(**change))
     assert told in str(refused.value)
+
+
+def test_a_setting_newer_than_the_run_has_its_default(begun: Path, make_config: MakeConfig) -> None:
+    change_config(begun, lambda written: written["transport"].pop("block"))
+    check_folder(begun, make_config())
+    with pytest.raises(RunError, match=r"transport\.block is 64 there, 32 here"):
+        check_folder(begun, make_config(transport={"block": 32}))
+
+
+def test_a_setting_that_is_gone_since_tells_runs_apart(
+    begun: Path, make_config: MakeConfig
+) -> None:
+    change_config(begun, lambda written: written["transport"].update(colour="red"))
+    with pytest.raises(RunError, match=r"transport\.colour is red there, absent here"):
+        check_folder(begun, make_config())
+
+
+def change_config(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    written = yaml.safe_load((run / "config.yaml").read_text())
+    change(written)
+    (run / "config.yaml").write_text(yaml.safe_dump(written))
 
 
 def test_a_run_that_begins_anew_inherits_no_message(begun: Path, make_config: MakeConfig) -> None:
