@@ -101,8 +101,17 @@ class Grid:
     part: Part = Part()
 
     def __post_init__(self) -> None:
-        _check("--method", self.part.methods, [each.name for each in self.bench.methods])
-        _check("--data", self.part.data, [each.name for each in self.bench.data])
+        for option, kind, names, known in (
+            ("--method", "row", self.part.methods, self.bench.methods),
+            ("--data", "data set", self.part.data, self.bench.data),
+        ):
+            listed = [each.name for each in known]
+            for name in names:
+                if name not in listed:
+                    raise ConfigError(
+                        f"{option} {name}: the bench '{self.bench.name}' has no such {kind}. "
+                        f"Known: {', '.join(listed)}"
+                    )
 
     @property
     def chooses(self) -> bool:
@@ -183,9 +192,3 @@ class Grid:
         }
         path = self.folder / data.config
         return Cell(data.name, partition.name, method.name, seed, rate, path, settings)
-
-
-def _check(option: str, names: Sequence[str], known: Sequence[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"{option} {name}: the bench has none. Known: {', '.join(known)}")

@@ -63,30 +63,30 @@ def build_network(
     return cast("PreTrainedModel", network)
 
 
-def _gated(model: ZooModelConfig) -> Settings:
-    """Llama and Qwen2: their gated feed-forward layers have as many weights as plain ones."""
-    return {
-        "hidden_size": model.hidden_size,
-        "intermediate_size": max(16, round(model.hidden_size * 8 / 3 / 16) * 16),
-        "num_hidden_layers": model.layers,
-        "num_attention_heads": model.heads,
-        "num_key_value_heads": model.heads,
-        "max_position_embeddings": MAX_POSITIONS,
-        "tie_word_embeddings": True,
-    }
-
-
-def _gpt_neox(model: ZooModelConfig) -> Settings:
-    rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}
+def _plain(model: ZooModelConfig) -> Settings:
+    """What most architectures call by the same names."""
     return {
         "hidden_size": model.hidden_size,
         "intermediate_size": 4 * model.hidden_size,
         "num_hidden_layers": model.layers,
         "num_attention_heads": model.heads,
-        "rope_parameters": rope,
         "max_position_embeddings": MAX_POSITIONS,
         "tie_word_embeddings": True,
     }
+
+
+def _gated(model: ZooModelConfig) -> Settings:
+    """Llama and Qwen2: their gated feed-forward layers have as many weights as plain ones."""
+    return {
+        **_plain(model),
+        "intermediate_size": max(16, round(model.hidden_size * 8 / 3 / 16) * 16),
+        "num_key_value_heads": model.heads,
+    }
+
+
+def _gpt_neox(model: ZooModelConfig) -> Settings:
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}
+    return {**_plain(model), "rope_parameters": rope}
 
 
 def _bloom(model: ZooModelConfig) -> Settings:
@@ -94,15 +94,7 @@ def _bloom(model: ZooModelConfig) -> Settings:
 
 
 def _phi(model: ZooModelConfig) -> Settings:
-    return {
-        "hidden_size": model.hidden_size,
-        "intermediate_size": 4 * model.hidden_size,
-        "num_hidden_layers": model.layers,
-        "num_attention_heads": model.heads,
-        "max_position_embeddings": MAX_POSITIONS,
-        "tie_word_embeddings": True,
-        "resid_pdrop": 0.0,
-    }
+    return {**_plain(model), "resid_pdrop": 0.0}
 
 
 def _gpt2(model: ZooModelConfig) -> Settings:

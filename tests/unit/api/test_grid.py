@@ -81,8 +81,14 @@ def test_a_part_chooses_the_rates_that_it_needs_as_the_whole_does() -> None:
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        (Part(methods=["fedmkt"]), "--method fedmkt: .* Known: coplms, standalone"),
-        (Part(data=["mmlu"]), "--data mmlu: .* Known: one, two"),
+        (
+            Part(methods=["fedmkt"]),
+            "--method fedmkt: the bench 'bench' has no such row. Known: coplms, standalone",
+        ),
+        (
+            Part(data=["mmlu"]),
+            "--data mmlu: the bench 'bench' has no such data set. Known: one, two",
+        ),
     ],
 )
 def test_a_part_that_the_bench_has_not_is_told(part: Part, words: str) -> None:

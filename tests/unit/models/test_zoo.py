@@ -144,10 +144,16 @@ def test_the_folder_name_follows_recipe_and_text(tmp_path: Path) -> None:
     base = zoo(tiny())
     names = {
         zoo_folder(config, config.models[0], digest, tmp_path).name
-        for config in (base, zoo(tiny(steps=4)), zoo(tiny(), seed=1), zoo(tiny(copies=1)))
+        for config in (
+            base,
+            zoo(tiny(steps=4)),
+            zoo(tiny(), seed=1),
+            zoo(tiny(), batch_size=5),
+            zoo(tiny(copies=1)),
+        )
         for digest in (texts_digest(["ab", "c"]), texts_digest(["a", "bc"]))
     }
-    assert len(names) == 8
+    assert len(names) == 10
     assert all(name.startswith("a-") for name in names)
 
 
