@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from coplms.api.provenance import processor_name
+
 Work = Callable[[], object]
 Times = list[tuple[float, float]]
 """Seconds and CPU seconds of every repeat."""
@@ -68,20 +70,11 @@ def peak_bytes(work: Work) -> int:
 
 
 def describe_machine() -> dict[str, object]:
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in read_lines(Path("/proc/cpuinfo"))
-        if line.startswith("model name")
-    ]
     return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cpu": processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load_average": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-
-
-def read_lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

@@ -134,6 +134,24 @@ def test_cells_are_made_once_failures_are_told_and_a_mended_bench_goes_on(
     shutil.copy(bench, moved)
     assert compare(moved / "bench.yaml", cache, "--tables").returncode == 0
 
+    # Another machine takes what is done from its lines, and makes nothing.
+    there = tmp_path / "there"
+    same = [{"name": "requests", "config": str(tmp_path / "consortium.yaml")}]
+    write_bench(there, methods=[no_dst, broken, "standalone"], data=same)
+    known = ("--known", str(out / "cells.jsonl"))
+    found = compare(there / "bench.yaml", cache, *known)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert not (there / "out" / "cells").exists()
+    assert rows(there / "bench.yaml") == table
+    lines = (out / "cells.jsonl").read_text()
+    assert (there / "out" / "cells.jsonl").read_text() == lines
+    write_bench(there, methods=["standalone"], data=same, set={"method.rounds": 1})
+    found = compare(there / "bench.yaml", cache, *known, "--tables")
+    assert "the known cell has another configuration (method.rounds is 2 there, 1 here" in " ".join(
+        found.stdout.split()
+    )
+    assert not (there / "out" / "cells").exists()
+
     for change in ("bench", "configuration"):
         more = {"set": {"method.rounds": 1}} if change == "bench" else {}
         write_bench(tmp_path, methods=["standalone"], **more)

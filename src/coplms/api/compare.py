@@ -6,19 +6,19 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from coplms.api.folder import check_folder
 from coplms.api.grid import Cell, Grid, Rates
+from coplms.api.kept_cells import KeptCell, KnownCells
 from coplms.config.load import load_config
 from coplms.consortium.record import read_history
 from coplms.errors import RunError
-from coplms.report.bench import Outcome, outcome_of, quality
+from coplms.report.bench import outcome_of, quality
 
 _RATES = "learning-rates.json"
 CELL = "cell.json"
@@ -38,6 +38,7 @@ class Comparison:
         jobs: Cells that run side by side.
         watch: Is told of every cell that ended.
         command: What started it, for the tables.
+        known: Cells that were made elsewhere.
     """
 
     grid: Grid
@@ -45,6 +46,7 @@ class Comparison:
     jobs: int
     watch: Watch
     command: str = ""
+    known: KnownCells = field(default_factory=lambda: KnownCells(()))
 
     def __post_init__(self) -> None:
         self._running: set[int] = set()
@@ -73,40 +75,39 @@ class Comparison:
                 Consortium(load_config(cell.config, _overrides(cell))).build_models()
 
     def choose_rates(self) -> None:
-        """Choose the learning rates that score best on dev text, each method's from the same grid.
+        """Make the runs by which the learning rates of the part are chosen.
 
         Raises:
-            RunError: If a cell failed.
+            RunError: If one failed.
         """
-        cells = list(self.grid.choosing())
-        self._run(cells)
-        scores: dict[tuple[str, str], dict[float, float]] = {}
-        for cell in cells:
-            assert cell.rate is not None
-            found = self.outcome(cell)
-            scores.setdefault((cell.data, cell.method), {})[cell.rate] = quality(found)
-        rows = {(row["data"], row["method"]): row for row in self._chosen()}
-        for (data, method), tried in scores.items():
-            chosen = max(tried, key=tried.__getitem__)
-            row = {"data": data, "method": method, "chosen": chosen, "tried": tried}
-            rows[data, method] = row
-        text = json.dumps(list(rows.values()), indent=2) + "\n"
-        (self.output / _RATES).write_text(text, encoding="utf-8")
+        self._run(list(self.grid.choosing()))
 
     def known_rates(self) -> Rates:
-        """The learning rates that were chosen, or the only one of the grid."""
-        bench = self.grid.bench
-        if self.grid.chooses and (rows := self._chosen()):
-            return {(row["data"], row["method"]): row["chosen"] for row in rows}
-        names = [(d.name, m.name) for d in bench.data for m in bench.methods]
-        return {name: rate for rate in bench.learning_rates[:1] for name in names}
+        """The learning rates that score best on dev text, each method's from the same grid.
 
-    def _chosen(self) -> list[dict[str, Any]]:
-        path = self.output / _RATES
-        rows: list[dict[str, Any]] = []
-        if path.exists():
-            rows = json.loads(path.read_text(encoding="utf-8"))
-        return rows
+        Of rows for which some of the grid was not tried yet there is none; a grid of one rate needs
+        no choice. What was tried is written beside the tables.
+        """
+        bench = self.grid.bench
+        if not self.grid.chooses:
+            names = [(d.name, m.name) for d in bench.data for m in bench.methods]
+            return {name: rate for rate in bench.learning_rates for name in names}
+        scores: dict[tuple[str, str], dict[float, float]] = {}
+        for cell in self.grid.whole.choosing():
+            if cell.rate is not None and (found := self.found(cell)) is not None:
+                scores.setdefault((cell.data, cell.method), {})[cell.rate] = quality(found.outcome)
+        chosen = {
+            name: max(tried, key=tried.__getitem__)
+            for name, tried in scores.items()
+            if len(tried) == len(bench.learning_rates)
+        }
+        rows = [
+            {"data": data, "method": method, "chosen": rate, "tried": scores[data, method]}
+            for (data, method), rate in chosen.items()
+        ]
+        text = json.dumps(rows, indent=2) + "\n"
+        (self.output / _RATES).write_text(text, encoding="utf-8")
+        return chosen
 
     def run(self, rates: Rates) -> None:
         """Make every cell of the bench, or of the part that is wanted.
@@ -116,13 +117,27 @@ class Comparison:
         """
         self._run(list(self.grid.wanted(rates)))
 
-    def outcomes(self, rates: Rates) -> list[Outcome]:
-        """What the finished cells found."""
-        return [self.outcome(cell) for cell in self.grid.main(rates) if self.is_done(cell)]
+    def finished(self, rates: Rates) -> list[KeptCell]:
+        """The cells of the table that are made, here or elsewhere."""
+        return self._found_of(self.grid.main(rates))
 
-    def outcome(self, cell: Cell) -> Outcome:
-        """What a finished cell found."""
-        folder = cell.folder(self.output)
+    def tried(self) -> list[KeptCell]:
+        """The cells that choose learning rates, as far as they are made."""
+        return self._found_of(self.grid.whole.choosing())
+
+    def _found_of(self, cells: Iterable[Cell]) -> list[KeptCell]:
+        return [found for found in map(self.found, cells) if found is not None]
+
+    def found(self, cell: Cell) -> KeptCell | None:
+        """The cell as an earlier start, this one or another machine has made it; else None.
+
+        Raises:
+            RunError: If it lies here and was made with another configuration than it has now.
+        """
+        folder, config = cell.folder(self.output), load_config(cell.config, _overrides(cell))
+        if not (folder / CELL).exists():
+            return self.known.find(cell.name, config)
+        check_folder(folder, config)
         took = json.loads((folder / CELL).read_text(encoding="utf-8"))
         about = {
             "data": cell.data,
@@ -130,26 +145,15 @@ class Comparison:
             "method": cell.method,
             "seed": cell.seed,
         }
-        return outcome_of(read_history(folder), about, took["peak_bytes"], took["command"])
-
-    def is_done(self, cell: Cell) -> bool:
-        """Whether an earlier start, or this one, has made it.
-
-        Raises:
-            RunError: If it was made with another configuration than it has now.
-        """
-        folder = cell.folder(self.output)
-        if not (folder / CELL).exists():
-            return False
-        check_folder(folder, load_config(cell.config, _overrides(cell)))
-        return True
+        outcome = outcome_of(read_history(folder), about, took["peak_bytes"], took["command"])
+        return KeptCell(cell.name, config.model_dump(mode="json"), outcome)
 
     # Processes -----------------------------------------------------------------------------
 
     def _run(self, cells: Sequence[Cell]) -> None:
         left = []
         for cell in cells:
-            if self.is_done(cell):
+            if self.found(cell) is not None:
                 self.watch(cell, "before", 0.0)
             else:
                 left.append(cell)

@@ -7,19 +7,22 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from coplms.api.assemble import run_devices
 from coplms.api.lock import LOCK
-from coplms.config.load import dump_config, load_config
+from coplms.api.provenance import code_digest, processor_name
+from coplms.config.load import dump_config
 from coplms.config.run import RunConfig
 from coplms.consortium.record import RunRecord, read_yaml
 from coplms.consortium.report import DeviceReport
 from coplms.data.members import ConsortiumData, MemberData
-from coplms.errors import ConfigError, RunError
+from coplms.errors import RunError
 from coplms.models.load import device_name
 
 _PACKAGES = ("coplms", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
@@ -42,10 +45,11 @@ def check_folder(folder: Path, config: RunConfig) -> None:
         if folder.is_file() or (folder.is_dir() and _has_content(folder)):
             raise RunError(f"{folder} is not empty and holds no run. Give another --output.")
         return
-    differences = _differences(path, config) if _has_phases(folder) else ""
-    if differences:
+    if not _has_phases(folder):
+        return
+    if found := differences(read_yaml(path.read_text(encoding="utf-8")), config):
         raise RunError(
-            f"{folder} holds a run with another configuration ({differences}). "
+            f"{folder} holds a run with another configuration ({found}). "
             "Give another --output, or the configuration that this run was started with."
         )
 
@@ -90,10 +94,11 @@ def describe(
         {
             "python": sys.version.split()[0],
             "platform": platform.platform(),
-            "processor": platform.machine(),
+            "processor": processor_name(),
             "threads": torch.get_num_threads(),
             "device": ", ".join(device_name(device) for device in run_devices(config)),
             "seed": config.seed,
+            "code": code_digest(),
             "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         },
     )
@@ -108,29 +113,28 @@ def _has_phases(folder: Path) -> bool:
     return any((folder / "checkpoints").glob("[0-9]*"))
 
 
-def _differences(path: Path, config: RunConfig) -> str:
-    """`method.rounds is 2 there, 3 here`, and so on; empty where no difference matters."""
-    there = dict(_leaves(_written(path)))
-    here = dict(_leaves(config.model_dump(mode="json")))
+def differences(there: object, config: RunConfig) -> str:
+    """`method.rounds is 2 there, 3 here`, and so on; empty where no difference matters.
+
+    Args:
+        there: The configuration of a run, as it was written down; a setting that is newer than the
+            run has its default.
+        config: That of the run that is to be.
+    """
+    with suppress(ValidationError):  # where a setting is gone since
+        there = RunConfig.model_validate(there).model_dump(mode="json")
+    left, right = dict(_leaves(there)), dict(_leaves(config.model_dump(mode="json")))
     keys = [
         key
-        for key in {**there, **here}
-        if there.get(key) != here.get(key) and not _CHANGEABLE.match(key)
+        for key in {**left, **right}
+        if left.get(key) != right.get(key) and not _CHANGEABLE.match(key)
     ]
     shown = [
-        f"{key} is {there.get(key, 'absent')} there, {here.get(key, 'absent')} here"
+        f"{key} is {left.get(key, 'absent')} there, {right.get(key, 'absent')} here"
         for key in keys[:_MAX_DIFFERENCES]
     ]
     more = len(keys) - len(shown)
     return "; ".join(shown) + (f"; and {more} more" if more else "")
-
-
-def _written(path: Path) -> Any:
-    """What a run was begun with; a setting that is newer than the run has its default."""
-    try:
-        return load_config(path).model_dump(mode="json")
-    except ConfigError:  # a setting is gone since
-        return read_yaml(path.read_text(encoding="utf-8"))
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, object]]:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,11 @@ class Grid:
     def chooses(self) -> bool:
         """Whether there are learning rates to choose from."""
         return len(self.bench.learning_rates) > 1
+
+    @property
+    def whole(self) -> "Grid":
+        """The same bench, with all of its cells to run."""
+        return replace(self, part=Part())
 
     def choosing(self) -> Iterator[Cell]:
         """Runs that are asked dev text, to choose learning rates that the part needs.

@@ -39,6 +39,15 @@ def compare(
         list[str] | None,
         typer.Option("--data", help="Run only this data set; may be repeated."),
     ] = None,
+    known: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="CELLS",
+            help="A cells.jsonl of this bench, as another machine wrote it: what it holds is not "
+            "made again; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     data_root: DataRoot = None,
     tables_only: Annotated[
         bool, typer.Option("--tables", help="Write the tables of what is done, and run nothing.")
@@ -47,7 +56,8 @@ def compare(
     """Run every method of BENCH on every data set, partition and seed, and write one table.
 
     A cell is a run as `coplms train` makes it. Start the same command again to go on after a stop.
-    The tables show all that is done, whichever part of the bench was asked for last.
+    The tables show all that is done, whichever part of the bench was asked for last. Machines
+    share a bench by parts of it, whose cells.jsonl the last one takes by --known.
     """
     from coplms.config.load import load_bench
 
@@ -60,12 +70,16 @@ def compare(
         from coplms.api.compare import Comparison
         from coplms.api.compared import write_tables
         from coplms.api.grid import Grid, Part
+        from coplms.api.kept_cells import KnownCells
         from coplms.cli.cells import CellLines
 
         grid = Grid(loaded, bench.parent, Part(seeds or (), methods or (), data or ()))
         jobs = jobs or os.cpu_count() or 1
         lines = CellLines(len(list(grid.choosing())) + len(list(grid.wanted({}))), jobs)
-        comparison = Comparison(grid, folder, jobs, lines.show, f"coplms compare {bench}")
+        elsewhere = KnownCells(known or ())
+        comparison = Comparison(
+            grid, folder, jobs, lines.show, f"coplms compare {bench}", elsewhere
+        )
         comparison.check()
         if not tables_only:
             comparison.build_models()
@@ -76,5 +90,7 @@ def compare(
                 comparison.run(rates)
         finally:
             paths = write_tables(comparison, rates)
+            for name, difference in elsewhere.stale.items():
+                print_line(f"{name}: the known cell has another configuration ({difference})")
     for path in paths:
         print_line(str(path))

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from coplms.consortium.messages import SERVER
@@ -52,7 +52,8 @@ class Outcome:
         points: When -> where the run stood.
         peak_bytes: Largest memory of its process.
         command: What repeats it.
-        by_domain: (When, member, model) -> domain -> metric -> points of 100, of scope `all`.
+        by_domain: (Member, model) -> domain -> metric -> points of 100, at the end, of scope `all`.
+        environment: Where it ran: `processor`, `packages` and more.
     """
 
     about: Mapping[str, Any]
@@ -60,7 +61,8 @@ class Outcome:
     points: Mapping[str, Point]
     peak_bytes: int
     command: str
-    by_domain: Mapping[tuple[str, str, str], Mapping[str, Mapping[str, float]]]
+    by_domain: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]]
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
     def models(self, when: str = "after", kind: str | None = None) -> list[tuple[str, str]]:
         """Members and models that count in the method's score, or those of one kind.
@@ -100,16 +102,17 @@ def outcome_of(
 ) -> Outcome:
     """What a finished run found."""
     scores: dict[tuple[str, str, str, str], dict[str, float]] = {}
-    domains: dict[tuple[str, str, str], Any] = {}
+    domains: dict[tuple[str, str], Any] = {}
     for row in history.evaluations:
         key = (row["when"], row["member"], row["model"])
         found = {metric: float(row[metric]) for metric in METRICS}
         scores[*key, row["scope"]] = {**found, "num_examples": row["num_examples"]}
-        if row["scope"] == "all":
-            domains[key] = row.get("by_domain", {})
+        if (row["when"], row["scope"]) == ("after", "all"):
+            domains[row["member"], row["model"]] = row.get("by_domain", {})
     last = max((int(row["round"]) for row in history.phases), default=0)
     points = {when: _point(history, _round_of(when, last)) for when, *_ in scores}
-    return Outcome(about, scores, points, peak_bytes, command, domains)
+    where = history.environment
+    return Outcome(about, scores, points, peak_bytes, command, domains, where)
 
 
 def _round_of(when: str, last: int) -> int:

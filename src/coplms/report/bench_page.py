@@ -236,7 +236,7 @@ def _models(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
 
 def _domains(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
     """Rouge-L and exact match by domain, mean over models."""
-    domains = sorted({d for o in outcomes for m in o.models() for d in o.by_domain["after", *m]})
+    domains = sorted({d for o in outcomes for m in o.models() for d in o.by_domain[m]})
     tables = []
     for metric, name in METRICS.items():
         body = []
@@ -252,7 +252,7 @@ def _domains(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
 
 
 def _domain(outcome: Outcome, domain: str, metric: str) -> float:
-    values = [outcome.by_domain["after", *m].get(domain, {}).get(metric) for m in outcome.models()]
+    values = [outcome.by_domain[m].get(domain, {}).get(metric) for m in outcome.models()]
     return statistics.fmean(value for value in values if value is not None)
 
 
