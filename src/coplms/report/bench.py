@@ -52,7 +52,7 @@ class Outcome:
         points: When -> where the run stood.
         peak_bytes: Largest memory of its process.
         command: What repeats it.
-        by_domain: (Member, model) -> domain -> metric -> points of 100, at the end, of scope `all`.
+        by_domain: (When, member, model) -> domain -> metric -> points of 100; of LLM and SLMs.
         environment: Where it ran: `processor`, `packages` and more.
     """
 
@@ -61,7 +61,7 @@ class Outcome:
     points: Mapping[str, Point]
     peak_bytes: int
     command: str
-    by_domain: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]]
+    by_domain: Mapping[tuple[str, str, str], Mapping[str, Mapping[str, float]]]
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     def models(self, when: str = "after", kind: str | None = None) -> list[tuple[str, str]]:
@@ -86,6 +86,16 @@ class Outcome:
         """Over the LLM and the SLMs."""
         return statistics.fmean(self.value(metric, *each, when) for each in self.models(when))
 
+    def domain_mean(self, domain: str, metric: str, when: str = "after") -> float:
+        """Over the LLM and the SLMs, of one domain's questions."""
+        found = [self.by_domain[when, *each][domain][metric] for each in self.models(when)]
+        return statistics.fmean(found)
+
+    def domains(self, when: str = "after") -> list[str]:
+        """Whose questions all models were asked, by name."""
+        asked = [set(self.by_domain[when, *each]) for each in self.models(when)]
+        return sorted(set.intersection(*asked)) if asked else []
+
     def means(self, metric: str, kind: str) -> list[float]:
         """The mean over the models of a kind, at the end; empty where there is none.
 
@@ -102,13 +112,16 @@ def outcome_of(
 ) -> Outcome:
     """What a finished run found."""
     scores: dict[tuple[str, str, str, str], dict[str, float]] = {}
-    domains: dict[tuple[str, str], Any] = {}
+    domains: dict[tuple[str, str, str], dict[str, dict[str, float]]] = {}
     for row in history.evaluations:
         key = (row["when"], row["member"], row["model"])
         found = {metric: float(row[metric]) for metric in METRICS}
         scores[*key, row["scope"]] = {**found, "num_examples": row["num_examples"]}
-        if (row["when"], row["scope"]) == ("after", "all"):
-            domains[row["member"], row["model"]] = row.get("by_domain", {})
+        if row["scope"] == "all" and row["model"] in _CO_TUNED:
+            domains[key] = {
+                domain: {metric: float(part[metric]) for metric in METRICS}
+                for domain, part in row.get("by_domain", {}).items()
+            }
     last = max((int(row["round"]) for row in history.phases), default=0)
     points = {when: _point(history, _round_of(when, last)) for when, *_ in scores}
     where = history.environment

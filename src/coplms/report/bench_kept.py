@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from coplms.consortium.record import Json
-from coplms.report.bench import Outcome, Point
+from coplms.report.bench import METRICS, Outcome, Point
 
 
 def outcome_json(outcome: Outcome) -> Json:
@@ -18,7 +18,10 @@ def outcome_json(outcome: Outcome) -> Json:
             for when, point in outcome.points.items()
         },
         "scores": [[*key, dict(found)] for key, found in outcome.scores.items()],
-        "by_domain": [[*key, dict(found)] for key, found in outcome.by_domain.items()],
+        "by_domain": [
+            [*key, {domain: [part[metric] for metric in METRICS] for domain, part in found.items()}]
+            for key, found in outcome.by_domain.items()
+        ],
     }
 
 
@@ -38,6 +41,11 @@ def outcome_from(row: Mapping[str, object]) -> Outcome:
         points={when: Point(*point) for when, point in found["points"].items()},
         peak_bytes=found["peak_bytes"],
         command=found["command"],
-        by_domain={(member, model): domains for member, model, domains in found["by_domain"]},
+        by_domain={
+            (when, member, model): {
+                domain: dict(zip(METRICS, values, strict=True)) for domain, values in parts.items()
+            }
+            for when, member, model, parts in found["by_domain"]
+        },
         environment=found["environment"],
     )

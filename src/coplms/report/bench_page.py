@@ -1,13 +1,11 @@
 """One page about a bench: tables of methods, curves, and what repeats every figure."""
 
-import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from coplms.report.bench import (
     KINDS,
     METRICS,
     Outcome,
-    Point,
     Row,
     Spread,
     groups,
@@ -15,12 +13,11 @@ from coplms.report.bench import (
     p_text,
     rows_of,
 )
+from coplms.report.bench_curves import curves, domain_curves, model_curves
 from coplms.report.bench_traffic import EqualBytes, at_equal_bytes, budgets
 from coplms.report.costs import size_text, time_text
 from coplms.report.markup import Html, element, header, join, row, table
 from coplms.report.page import document
-from coplms.report.plots import lines_plot
-from coplms.report.scores import figure, legend
 
 
 def bench_page(
@@ -109,6 +106,7 @@ def _group_section(
     upper_bounds: Sequence[str],
 ) -> Html:
     rows = rows_of(outcomes, methods)
+    shown = [each.method for each in rows]
     title = f"{key[0]}, {key[1]}"
     hint = (
         "Points of 100 on the test set of all domains, or of the domains that a device holds: mean "
@@ -123,10 +121,10 @@ def _group_section(
         *(_scores(f"{METRICS[metric]}, {title}", rows, metric, upper_bounds) for metric in METRICS),
         _costs(f"What it took, {title}", rows, at_equal_bytes(outcomes, methods, "rougeL")),
         element("p", hint, class_="hint"),
-        _curves(place, outcomes, methods),
+        curves(f"g{place}", outcomes, shown),
         _equal_bytes(outcomes, methods),
-        _models(outcomes, methods),
-        _domains(outcomes, methods),
+        _models(outcomes, methods, model_curves(f"g{place}", outcomes, shown)),
+        _domains(outcomes, methods, domain_curves(f"g{place}", outcomes, shown)),
     )
 
 
@@ -163,41 +161,6 @@ def _costs(caption: str, rows: Sequence[Row], traffic: Sequence[EqualBytes]) -> 
     return join([element("h3", "What it took"), table(caption, head, element("tbody", *body))])
 
 
-_AXES: Mapping[str, tuple[str, Callable[[Point], float], bool]] = {
-    "rounds": ("Round", lambda point: point.round_number, False),
-    "bytes": ("Megabytes, all devices", lambda point: point.num_bytes / 1e6, True),
-    "seconds": ("Seconds of work, all members", lambda point: point.seconds, False),
-}
-
-
-def _curves(place: int, outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
-    shown = [name for name in methods if any(each.about["method"] == name for each in outcomes)]
-    figures = []
-    for metric, name in METRICS.items():
-        for axis, (label, position, logarithmic) in _AXES.items():
-            series = [
-                list(_curve([o for o in outcomes if o.about["method"] == m], metric, position))
-                for m in shown
-            ]
-            title = f"{name} over {axis}, mean of all models and seeds"
-            picture = lines_plot(
-                f"g{place}-{metric}-{axis}", title, label, series, logarithmic=logarithmic
-            )
-            figures.append(figure(title, picture))
-    return join([legend(shown), element("div", *figures, class_="plots")])
-
-
-def _curve(
-    outcomes: Sequence[Outcome], metric: str, position: Callable[[Point], float]
-) -> Iterator[tuple[float, float]]:
-    """Means over seeds, of the times at which all of them were scored."""
-    common = set.intersection(*({w for w in o.points if o.models(w)} for o in outcomes))
-    for when in sorted(common, key=lambda time: outcomes[0].points[time].round_number):
-        xs = [position(each.points[when]) for each in outcomes]
-        ys = [each.mean(metric, when) for each in outcomes]
-        yield statistics.fmean(xs), statistics.fmean(ys)
-
-
 def _equal_bytes(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
     """What every method scores within the bytes that the first one takes."""
     limits = budgets(outcomes, methods[0])
@@ -216,7 +179,7 @@ def _equal_bytes(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
     return element("details", element("summary", "Quality at equal bytes"), *tables)
 
 
-def _models(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
+def _models(outcomes: Sequence[Outcome], methods: Sequence[str], pictures: Sequence[Html]) -> Html:
     """Every model by itself."""
     models = list(dict.fromkeys(model for each in outcomes for model in each.models()))
     names = ["Method", *(f"{m} {k.upper()}, {n}" for n in METRICS.values() for m, k in models)]
@@ -231,29 +194,25 @@ def _models(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
             ]
             body.append(row(header(method, "row"), *cells))
     content = table("Every model", element("tr", *map(header, names)), element("tbody", *body))
-    return element("details", element("summary", "Every model by itself"), content)
+    return element("details", element("summary", "Every model by itself"), content, *pictures)
 
 
-def _domains(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
+def _domains(outcomes: Sequence[Outcome], methods: Sequence[str], pictures: Sequence[Html]) -> Html:
     """Rouge-L and exact match by domain, mean over models."""
-    domains = sorted({d for o in outcomes for m in o.models() for d in o.by_domain[m]})
+    domains = sorted(set.intersection(*(set(each.domains()) for each in outcomes)))
     tables = []
     for metric, name in METRICS.items():
         body = []
         for method in methods:
             found = [each for each in outcomes if each.about["method"] == method]
             if found:
-                cells = [str(Spread(tuple(_domain(o, d, metric) for o in found))) for d in domains]
+                values = [[o.domain_mean(d, metric) for o in found] for d in domains]
+                cells = [str(Spread(tuple(each))) for each in values]
                 body.append(row(header(method, "row"), *cells))
         head = element("tr", *map(header, ["Method", *domains]))
         caption = f"{name} by domain"
         tables += [element("h3", caption), table(caption, head, element("tbody", *body))]
-    return element("details", element("summary", "Domain by domain"), *tables)
-
-
-def _domain(outcome: Outcome, domain: str, metric: str) -> float:
-    values = [outcome.by_domain[m].get(domain, {}).get(metric) for m in outcome.models()]
-    return statistics.fmean(value for value in values if value is not None)
+    return element("details", element("summary", "Domain by domain"), *tables, *pictures)
 
 
 def _repeat(outcomes: Sequence[Outcome], facts: Mapping[str, str]) -> Html:

@@ -25,7 +25,7 @@ def cell(config: RunConfig, score: float = 31.25) -> KeptCell:
         points={"before": Point(0, 0, 0.0), "after": Point(3, 4096, 12.5)},
         peak_bytes=2**20,
         command="coplms train consortium.yaml",
-        by_domain={("server", "llm"): {"bank": {"rougeL": score, "exact_match": 20.0}}},
+        by_domain={("after", "server", "llm"): {"bank": {"rougeL": score, "exact_match": 20.0}}},
         environment={"processor": "abacus", "code": "0123"},
     )
     return KeptCell(NAME, config.model_dump(mode="json"), outcome)

@@ -18,6 +18,7 @@ from coplms.report.bench import (
     quality,
     rows_of,
 )
+from coplms.report.bench_curves import domain_curves, model_curves
 from coplms.report.bench_page import bench_page
 from coplms.report.bench_rows import as_csv, as_jsonl, tidy
 from coplms.report.bench_text import markdown
@@ -132,8 +133,28 @@ def test_the_page_says_how_many_seeds_and_which_commands(outcome: Make) -> None:
     assert page.count("coplms train --seed 1") == 2
     assert "<b>" not in page
     assert "Trial &amp; error" in page
-    assert page.count("<svg") == 6
+    for of_what in ("mean of all models and seeds", "server LLM", "bank SLM"):
+        assert page.count(f"<figcaption>Rouge-L over bytes, {of_what}</figcaption>") == 1
+    assert page.count("<figcaption>Exact match over rounds, bank</figcaption>") == 1
+    assert page.count("<svg") == 6 * 3 + 2  # two metrics, three axes; a domain has rounds alone
     assert bench_page("Trial & error", found, ["a", "<b>"], (), {}, 0) != page
+
+
+def test_runs_that_were_scored_once_have_no_curves_of_models_and_domains(outcome: Make) -> None:
+    pytest.importorskip("matplotlib")
+    whole = outcome("a", 0, 40.0, 50.0)
+    once = replace(whole, points={"after": whole.points["after"]})
+    assert len(model_curves("g", [whole], ["a"])) == 2
+    assert model_curves("g", [once], ["a"]) == domain_curves("g", [once], ["a"]) == []
+
+
+def test_a_domain_counts_where_all_models_were_asked(outcome: Make) -> None:
+    found = outcome("a", 0, 30.0, 50.0)
+    assert found.domains() == ["bank"]
+    assert found.domain_mean("bank", "exact_match") == 20.0
+    parts = dict(found.by_domain)
+    parts["after", "bank", "slm"] = {}
+    assert replace(found, by_domain=parts).domains() == []
 
 
 def test_the_markdown_table_names_seeds_and_spread(outcome: Make) -> None:
