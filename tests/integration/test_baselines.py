@@ -359,6 +359,15 @@ def test_every_part_of_co_plms_can_be_left_out_and_matters(
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_transfer_without_divergence_needs_the_proxys_answers_alone(train: Train) -> None:
+    whole, without = train("coplms"), train("coplms", "method.transfer.weight=0")
+    for run, has_proxy in ((whole, True), (without, False)):
+        rows = [row for row in run.rows("phases") if row["kind"] == "transfer"]
+        assert len(rows) == 3
+        assert all(("left_ce" in row["metrics"]) is has_proxy for row in rows)
+        assert all("loss" in row["metrics"] for row in rows)
+
+
 def ends(run: Found) -> dict[str, torch.Tensor]:
     """The weights of all SLMs and the LLM at the end, adapters included."""
     files = [*(run.folder / "models").rglob("*.safetensors")]

@@ -55,6 +55,17 @@ def test_every_document_is_reached_from_the_readme() -> None:
         assert f"](docs/{document.name})" in readme
 
 
+def test_the_tables_of_results_are_what_the_kept_cells_say() -> None:
+    written = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    generator = runpy.run_path(str(ROOT / "docs" / "generate_results.py"))
+    assert written == generator["render"](written), "run: python docs/generate_results.py"
+    for path in (ROOT / "docs" / "bench").glob("*.jsonl"):
+        assert f"<!-- begin: bench/{path.name} -->" in written
+    changed = re.sub(r"(?<=\| coplms \| 3 \| )\d", "0", written)
+    assert changed != written
+    assert generator["render"](changed) == written
+
+
 def test_the_configuration_document_is_up_to_date() -> None:
     written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     fresh = runpy.run_path(str(ROOT / "docs" / "generate_configuration.py"))["render"]()

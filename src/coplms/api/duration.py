@@ -165,7 +165,11 @@ class _Work:
     def _transfer(self, member: str, steps: int) -> float:
         """The DPM answers the transfer set, and teaches what it said."""
         answers = self._read(self._dpm(member), len(self.data.transfer))
-        return self._judged(member) + answers + self._beside_dpm(member, steps, frozen=True)
+        if self.config.method.transfer.weight:
+            taught = self._beside_dpm(member, steps, frozen=True)
+        else:
+            taught = self._tune(member, steps)
+        return self._judged(member) + answers + taught
 
     def _tune(self, member: str, steps: int) -> float:
         return self._learnt(self._own(member), steps)

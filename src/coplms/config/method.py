@@ -99,7 +99,8 @@ class TransferConfig(Section):
     least_kept: float = Field(0.5, ge=0, le=1)
     """Where fewer are, keep those with the most probable tokens, up to this part of all answers."""
     weight: float = Field(1.0, ge=0)
-    """lambda of the divergence from the DPM, beside cross-entropy on its answers."""
+    """lambda of the divergence from the DPM, beside cross-entropy on its answers; with 0 the DPM
+    answers once and takes no part in the steps, which then cost a third less."""
     share: float = Field(0.75, ge=0, le=1)
     """Part of the examples taken from the answered transfer set, at most; in whole examples of a
     batch, and exact over every window of batches. The rest is the member's own text, as everything

@@ -188,19 +188,20 @@ class CoPLMs:
         answered = self._answered(proxy, learner, inputs) if better else []
         share = share_of_answers(len(answered), len(own_text), self.config.transfer)
         taken = round(share * batch)
-        parts = (None, learner.parts[OWN])
-        num_examples, weight = len(own_text) + len(answered), self.config.transfer.weight
-        metrics = mutual_learn(
-            pairing,
-            parts,
-            [Pool(own_text, batch - taken), Pool(answered, taken)],
-            steps,
-            lambda: replace(
-                self._exchange(parts, num_examples, costs), weight=weight, heard=(0.0, 1.0)
-            ),
-            self.optimizer,
-            phase,
-        )
+        pools = [Pool(own_text, batch - taken), Pool(answered, taken)]
+        own, weight = learner.parts[OWN], self.config.transfer.weight
+        num_examples = len(own_text) + len(answered)
+
+        def exchange() -> Exchange:
+            found = self._exchange((None, own), num_examples, costs)
+            return replace(found, weight=weight, heard=(0.0, 1.0))
+
+        if weight:
+            metrics = mutual_learn(
+                pairing, (None, own), pools, steps, exchange, self.optimizer, phase
+            )
+        else:
+            metrics = tune(learner, own, pools, steps, self.optimizer, phase)
         return {**metrics, "num_answers": len(answered), "proxy_is_better": float(better)}
 
     def _costs(self, pairing: Pairing, text: Sequence[Example]) -> tuple[float, float] | None:

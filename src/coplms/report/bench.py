@@ -265,15 +265,31 @@ def differences(ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str)
 def lead(
     rows: Sequence[Row], first: str, metric: str, upper_bounds: Iterable[str]
 ) -> tuple[str, float] | None:
-    """The best rival of a method, and its relative lead over that in percent; None without one."""
+    """The rival that a method leads least, and by how much relatively, in percent; None without.
+
+    Means are over the seeds that both have; where all have the same, that is the best rival.
+    """
     ours = next((row for row in rows if row.method == first), None)
     bounds = set(upper_bounds)
-    rivals = [row for row in rows if row.method not in {first, *bounds}]
-    if ours is None or not rivals:
-        return None
-    best = max(rivals, key=lambda row: row.scores[metric, "mean"].mean)
-    value = best.scores[metric, "mean"].mean
-    return best.method, 100 * (ours.scores[metric, "mean"].mean / value - 1) if value else 0.0
+    leads = {
+        row.method: found
+        for row in rows
+        if ours is not None
+        and row.method not in {first, *bounds}
+        and (found := _lead_over(ours, row, metric)) is not None
+    }
+    return min(leads.items(), key=lambda item: item[1]) if leads else None
+
+
+def _lead_over(ours: Row, rival: Row, metric: str) -> float | None:
+    """None without a common seed, or where the rival scored nothing."""
+    one, other = (
+        dict(zip(row.seeds, row.scores[metric, "mean"].values, strict=True))
+        for row in (ours, rival)
+    )
+    common = one.keys() & other.keys()
+    theirs = sum(other[seed] for seed in common)
+    return 100 * (sum(one[seed] for seed in common) / theirs - 1) if theirs else None
 
 
 def lead_cells(

@@ -51,23 +51,29 @@ def _leads(
     tables = {key: rows_of(found, methods) for key, found in groups(outcomes).items()}
     *cells, means = lead_cells(list(tables.values()), methods[0], upper_bounds)
     lines = [
-        _line([f"{data}, {partition}", *found])
-        for (data, partition), found in zip(tables, cells, strict=True)
+        _line([f"{data}, {partition}", _seeds(rows), *found])
+        for ((data, partition), rows), found in zip(tables.items(), cells, strict=True)
         if set(found) != {DASH}
     ]
     if not lines:
         return []
     names = [text for name in METRICS.values() for text in (f"best rival, {name}", "lead")]
     title = f"Relative lead of {methods[0]} over the best other method:"
-    lines += [_line(["mean", *means])] if len(lines) > 1 else []
-    return [title, "", *_header(["Data", *names]), *lines, ""]
+    lines += [_line(["mean", "", *means])] if len(lines) > 1 else []
+    return [title, "", *_header(["Data", "seeds", *names]), *lines, ""]
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    """How many, least and most where methods differ."""
+    counts = sorted({len(each.seeds) for each in rows})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def _equal_bytes(
     title: str, outcomes: Sequence[Outcome], methods: Sequence[str], metric: str
 ) -> list[str]:
     limits = budgets(outcomes, methods[0])
-    if not limits:
+    if len(limits) < 2:  # the end alone stands in the table above
         return []
     rows = at_equal_bytes(outcomes, methods, metric)
     return [

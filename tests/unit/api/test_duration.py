@@ -8,6 +8,7 @@ import torch
 from coplms.api.duration import TimeCheck, estimate_time, measure_teraflops
 from coplms.api.plan import ModelPlan, plan_models
 from coplms.api.reading import Lengths
+from coplms.config.method import TransferConfig
 from coplms.config.run import RunConfig
 from coplms.data.members import load_data
 
@@ -107,6 +108,10 @@ def test_the_transfer_answers_the_transfer_set_first(config: RunConfig) -> None:
     own = pass_of(slm, 40 * 20, 40 * 3, 2) + pass_of(dpm, 40 * 10, 40 * 2, 1)
     dev = pass_of(slm, 4 * 20, 4 * 3, 1) + pass_of(dpm, 4 * 10, 4 * 2, 1)
     answers = pass_of(dpm, 20 * 10, 20 * 2, 1)
+    assert operations(found, "transfer", "one") == pytest.approx(own + dev + answers)
+    method = config.method.model_copy(update={"transfer": TransferConfig(steps=8, weight=0)})
+    found, _ = check(config.model_copy(update={"method": method}))
+    own = pass_of(slm, 40 * 20, 40 * 3, 2)  # the DPM has no part in the steps
     assert operations(found, "transfer", "one") == pytest.approx(own + dev + answers)
 
 

@@ -124,6 +124,15 @@ def test_the_lead_is_over_the_best_rival_and_relative(outcome: Make) -> None:
     assert lead(rows[1:], "a", "rougeL", []) is None
 
 
+def test_a_lead_is_over_the_seeds_that_both_have(outcome: Make) -> None:
+    ours = [outcome("a", seed, value, value) for seed, value in ((0, 22.0), (1, 90.0))]
+    rows = rows_of([*ours, outcome("b", 0, 20.0, 20.0), outcome("c", 2, 1.0, 1.0)], ["a", "b", "c"])
+    assert lead(rows, "a", "rougeL", []) == ("b", pytest.approx(10.0))
+    assert "| d, p | 1 to 2 | b | +10.0 % |" in markdown(
+        [*ours, outcome("b", 0, 20.0, 20.0)], ["a", "b"], ()
+    )
+
+
 def test_the_page_says_how_many_seeds_and_which_commands(outcome: Make) -> None:
     pytest.importorskip("matplotlib")
     found = [outcome(m, s, 40.0 + s, 50.0) for m in ("a", "<b>") for s in (0, 1)]
@@ -173,9 +182,9 @@ def test_the_markdown_leads_are_per_data_set_and_on_average(outcome: Make) -> No
     other[1] = replace(other[1], about={**other[1].about, "method": "b"})
     text = markdown([ours, theirs, *other], ["a", "b"], ())
     lines = text.splitlines()
-    assert "| d, p | b | +10.0 % | b | +10.0 % |" in lines
-    assert "| e, p | b | +0.0 % | b | +0.0 % |" in lines
-    assert "| mean |  | +5.0 % |  | +5.0 % |" in lines
+    assert "| d, p | 1 | b | +10.0 % | b | +10.0 % |" in lines
+    assert "| e, p | 1 | b | +0.0 % | b | +0.0 % |" in lines
+    assert "| mean |  |  | +5.0 % |  | +5.0 % |" in lines
     assert "lead" not in markdown([ours], ["a"], ())
 
 
@@ -208,3 +217,5 @@ def test_a_method_counts_with_what_it_knew_when_the_bytes_ran_out(outcome: Make)
         "50.0",
     ]
     assert "within 110 B" in markdown([ours, costly], ["a", "b"], ())
+    once = replace(ours, points={"after": ours.points["after"]})
+    assert "within" not in markdown([once, costly], ["a", "b"], ())
