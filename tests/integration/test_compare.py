@@ -139,7 +139,9 @@ def test_cells_are_made_once_failures_are_told_and_a_mended_bench_goes_on(
     same = [{"name": "requests", "config": str(tmp_path / "consortium.yaml")}]
     write_bench(there, methods=[no_dst, broken, "standalone"], data=same)
     known = ("--known", str(out / "cells.jsonl"))
-    found = compare(there / "bench.yaml", cache, *known)
+    empty = tmp_path / "no-models"
+    found = compare(there / "bench.yaml", empty, *known)
+    assert not (empty / "zoo").exists()
     assert found.returncode == 0, found.stdout + found.stderr
     assert not (there / "out" / "cells").exists()
     assert rows(there / "bench.yaml") == table

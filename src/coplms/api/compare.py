@@ -64,16 +64,6 @@ class Comparison:
             load_config(cell.config, _overrides(cell))
         return cells
 
-    def build_models(self) -> None:
-        """Train the mini models of all configurations, one after another: cells share them."""
-        from coplms.api.consortium import Consortium
-
-        seen = set()
-        for cell in self.grid.wanted({}):
-            if (cell.config, cell.data) not in seen:
-                seen.add((cell.config, cell.data))
-                Consortium(load_config(cell.config, _overrides(cell))).build_models()
-
     def choose_rates(self) -> None:
         """Make the runs by which the learning rates of the part are chosen.
 
@@ -157,6 +147,7 @@ class Comparison:
                 self.watch(cell, "before", 0.0)
             else:
                 left.append(cell)
+        self._build_models(left)
         failed: list[Cell] = []
         for cell, ok, seconds in self._results(left):
             self.watch(cell, "done" if ok else "failed", seconds)
@@ -167,6 +158,13 @@ class Comparison:
                 f"{len(failed)} of {len(cells)} cells failed, such as {failed[0].name}; see {log}. "
                 "Mend it and start the same command again: what is done is kept"
             )
+
+    def _build_models(self, cells: Iterable[Cell]) -> None:
+        """Train the mini models that cells need, one after another: cells share them."""
+        from coplms.api.consortium import Consortium
+
+        for cell in {(each.config, each.data): each for each in cells}.values():
+            Consortium(load_config(cell.config, _overrides(cell))).build_models()
 
     def _results(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, bool, float]]:
         with ThreadPoolExecutor(self.jobs) as pool, self._stopped_on_errors():

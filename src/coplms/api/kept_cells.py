@@ -28,13 +28,11 @@ class KeptCell:
         name: `Cell.name`.
         config: The run's configuration, with every default written out.
         outcome: What it found.
-        source: The file that it was read from; None of a cell that lies in its folder.
     """
 
     name: str
     config: Json
     outcome: Outcome
-    source: Path | None = None
 
     def line(self) -> str:
         """A line of `cells.jsonl`."""
@@ -62,7 +60,7 @@ def read_cells(path: Path) -> Iterator[KeptCell]:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            yield KeptCell(row["cell"], row["config"], outcome_from(row), path)
+            yield KeptCell(row["cell"], row["config"], outcome_from(row))
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{path}:{number}: is no finished cell ({type(error).__name__}: {error}). "

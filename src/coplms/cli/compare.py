@@ -82,7 +82,6 @@ def compare(
         )
         comparison.check()
         if not tables_only:
-            comparison.build_models()
             comparison.choose_rates()
         rates = comparison.known_rates()
         try:
