@@ -61,7 +61,8 @@ def test_the_tables_of_results_are_what_the_kept_cells_say() -> None:
     assert written == generator["render"](written), "run: python docs/generate_results.py"
     for path in (ROOT / "docs" / "bench").glob("*.jsonl"):
         assert f"<!-- begin: bench/{path.name} -->" in written
-    changed = re.sub(r"(?<=\| coplms \| 3 \| )\d", "0", written)
+    block = generator["TABLES"].search(written)[0]
+    changed = written.replace(block, block.replace("| coplms |", "| other |"))
     assert changed != written
     assert generator["render"](changed) == written
 
