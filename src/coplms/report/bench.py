@@ -210,6 +210,11 @@ class Row:
     p_values: Mapping[str, float | None]
 
 
+def models_of(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
+    """Members and models that count in the scores of these runs."""
+    return list(dict.fromkeys(model for each in outcomes for model in each.models()))
+
+
 def groups(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
     """(Data set, partition) -> its outcomes."""
     found: dict[tuple[str, str], list[Outcome]] = {}

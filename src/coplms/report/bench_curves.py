@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from coplms.report.bench import METRICS, Outcome, Point
+from coplms.report.bench import METRICS, Outcome, Point, models_of
 from coplms.report.markup import Html, element, join
 from coplms.report.plots import lines_plot
 from coplms.report.scores import figure, legend
@@ -34,8 +34,7 @@ def curves(prefix: str, outcomes: Sequence[Outcome], methods: Sequence[str]) -> 
 def model_curves(prefix: str, outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[Html]:
     """Of each model by itself, mean over seeds; nothing where runs were scored once."""
     figures = []
-    models = dict.fromkeys(model for each in outcomes for model in each.models())
-    for number, (member, kind) in enumerate(models):
+    for number, (member, kind) in enumerate(models_of(outcomes)):
 
         def value(
             found: Outcome, metric: str, when: str, model: tuple[str, str] = (member, kind)

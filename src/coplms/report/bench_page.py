@@ -10,6 +10,7 @@ from coplms.report.bench import (
     Spread,
     groups,
     lead_cells,
+    models_of,
     p_text,
     rows_of,
 )
@@ -181,7 +182,7 @@ def _equal_bytes(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
 
 def _models(outcomes: Sequence[Outcome], methods: Sequence[str], pictures: Sequence[Html]) -> Html:
     """Every model by itself."""
-    models = list(dict.fromkeys(model for each in outcomes for model in each.models()))
+    models = models_of(outcomes)
     names = ["Method", *(f"{m} {k.upper()}, {n}" for n in METRICS.values() for m, k in models)]
     body = []
     for method in methods:

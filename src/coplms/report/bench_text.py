@@ -2,12 +2,24 @@
 
 from collections.abc import Sequence
 
-from coplms.report.bench import KINDS, METRICS, Outcome, Row, groups, lead_cells, p_text, rows_of
+from coplms.report.bench import (
+    KINDS,
+    METRICS,
+    Outcome,
+    Row,
+    Spread,
+    groups,
+    lead_cells,
+    models_of,
+    p_text,
+    rows_of,
+)
 from coplms.report.bench_traffic import at_equal_bytes, budgets
 from coplms.report.costs import size_text, time_text
 from coplms.report.scores import DASH
 
 _BOTH = " / ".join(METRICS.values())
+_MOST_MODELS = 6
 _COLUMNS = [*KINDS.values(), "p", "Traffic", "Work", "Memory"]
 
 
@@ -26,7 +38,7 @@ def markdown(
         place = f"{data}, {partition}"
         lines += [f"{place}, {_BOTH}:", "", *_header(["Method", "seeds", *_COLUMNS])]
         lines += [_line(_cells(each)) for each in rows_of(found, methods)]
-        lines.append("")
+        lines += ["", *_each_model(place, found, methods)]
         for metric, name in METRICS.items():
             lines += _equal_bytes(f"{place}, {name} at equal bytes:", found, methods, metric)
     return "\n".join(lines)
@@ -42,6 +54,27 @@ def _cells(found: Row) -> list[str]:
 
 def _both(cells: Sequence[str]) -> str:
     return cells[0] if len(set(cells)) == 1 and cells[0] == DASH else " / ".join(cells)
+
+
+def _each_model(place: str, outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[str]:
+    """Every model by itself; nothing where there are too many for a line."""
+    models = models_of(outcomes)
+    if len(models) > _MOST_MODELS:
+        return []
+    lines = []
+    for method in methods:
+        if runs := [each for each in outcomes if each.about["method"] == method]:
+            cells = [
+                _both([str(_over_seeds(runs, m, metric)) for metric in METRICS]) for m in models
+            ]
+            lines.append(_line([method, *cells]))
+    names = [f"{member} {kind.upper()}" for member, kind in models]
+    return [f"{place}, every model:", "", *_header(["Method", *names]), *lines, ""]
+
+
+def _over_seeds(outcomes: Sequence[Outcome], model: tuple[str, str], metric: str) -> Spread:
+    scored = [each for each in outcomes if model in each.models()]
+    return Spread(tuple(each.value(metric, *model) for each in scored))
 
 
 def _leads(

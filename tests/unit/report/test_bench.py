@@ -174,6 +174,9 @@ def test_the_markdown_table_names_seeds_and_spread(outcome: Make) -> None:
     assert cells[2] == "45.5 \N{PLUS-MINUS SIGN} 0.7 / 22.8 \N{PLUS-MINUS SIGN} 0.4"
     assert cells[3] == "41.0 \N{PLUS-MINUS SIGN} 1.4 / 20.5 \N{PLUS-MINUS SIGN} 0.7"
     assert cells[5:8] == ["100.0 ± 0.0 / 50.0 ± 0.0", "\N{EN DASH}", "1.000 / 1.000"]
+    each = text.split("d, p, every model:")[1]
+    assert "| Method | server LLM | bank SLM |" in each
+    assert "| b | 41.0 ± 1.4 / 20.5 ± 0.7 | 50.0 ± 0.0 / 25.0 ± 0.0 |" in each
 
 
 def test_the_markdown_leads_are_per_data_set_and_on_average(outcome: Make) -> None:
