@@ -215,6 +215,11 @@ def models_of(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(model for each in outcomes for model in each.models()))
 
 
+def spread_of(outcomes: Iterable[Outcome], model: tuple[str, str], metric: str) -> Spread:
+    """A model's scores on all domains, of the runs that have it."""
+    return Spread(tuple(each.value(metric, *model) for each in outcomes if model in each.models()))
+
+
 def groups(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
     """(Data set, partition) -> its outcomes."""
     found: dict[tuple[str, str], list[Outcome]] = {}

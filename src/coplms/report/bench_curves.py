@@ -28,11 +28,13 @@ def curves(prefix: str, outcomes: Sequence[Outcome], methods: Sequence[str]) -> 
         methods: Those with outcomes; a method's place is its colour.
     """
     figures = _figures(prefix, "mean of all models and seeds", outcomes, methods, _mean, AXES)
-    return join([legend(methods), element("div", *figures, class_="plots")])
+    return join(_plots(figures, methods))
 
 
 def model_curves(prefix: str, outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[Html]:
     """Of each model by itself, mean over seeds; nothing where runs were scored once."""
+    if _scored_once(outcomes):
+        return []
     figures = []
     for number, (member, kind) in enumerate(models_of(outcomes)):
 
@@ -44,11 +46,13 @@ def model_curves(prefix: str, outcomes: Sequence[Outcome], methods: Sequence[str
 
         title = f"{member} {kind.upper()}"
         figures += _figures(f"{prefix}-m{number}", title, outcomes, methods, value, AXES)
-    return _shown(figures, methods, outcomes)
+    return _plots(figures, methods)
 
 
 def domain_curves(prefix: str, outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[Html]:
     """Of each domain over rounds, mean over models and seeds; nothing as in `model_curves`."""
+    if _scored_once(outcomes):
+        return []
     figures = []
     domains = sorted(set.intersection(*(set(each.domains()) for each in outcomes)))
     axes = {"rounds": AXES["rounds"]}
@@ -59,19 +63,19 @@ def domain_curves(prefix: str, outcomes: Sequence[Outcome], methods: Sequence[st
             return found.domain_mean(domain, metric, when) if known else None
 
         figures += _figures(f"{prefix}-d{number}", name, outcomes, methods, value, axes)
-    return _shown(figures, methods, outcomes)
+    return _plots(figures, methods)
 
 
 def _mean(found: Outcome, metric: str, when: str) -> float | None:
     return found.mean(metric, when) if found.models(when) else None
 
 
-def _shown(
-    figures: Sequence[Html], methods: Sequence[str], outcomes: Sequence[Outcome]
-) -> list[Html]:
-    if not figures or all(len(each.points) < 2 for each in outcomes):
-        return []
-    return [legend(methods), element("div", *figures, class_="plots")]
+def _scored_once(outcomes: Sequence[Outcome]) -> bool:
+    return all(len(each.points) < 2 for each in outcomes)
+
+
+def _plots(figures: Sequence[Html], methods: Sequence[str]) -> list[Html]:
+    return [legend(methods), element("div", *figures, class_="plots")] if figures else []
 
 
 def _figures(

@@ -13,6 +13,7 @@ from coplms.report.bench import (
     models_of,
     p_text,
     rows_of,
+    spread_of,
 )
 from coplms.report.bench_curves import curves, domain_curves, model_curves
 from coplms.report.bench_traffic import EqualBytes, at_equal_bytes, budgets
@@ -188,11 +189,7 @@ def _models(outcomes: Sequence[Outcome], methods: Sequence[str], pictures: Seque
     for method in methods:
         found = [each for each in outcomes if each.about["method"] == method]
         if found:
-            cells = [
-                str(Spread(tuple(o.value(metric, *m) for o in found if m in o.models())))
-                for metric in METRICS
-                for m in models
-            ]
+            cells = [str(spread_of(found, m, metric)) for metric in METRICS for m in models]
             body.append(row(header(method, "row"), *cells))
     content = table("Every model", element("tr", *map(header, names)), element("tbody", *body))
     return element("details", element("summary", "Every model by itself"), content, *pictures)

@@ -7,12 +7,12 @@ from coplms.report.bench import (
     METRICS,
     Outcome,
     Row,
-    Spread,
     groups,
     lead_cells,
     models_of,
     p_text,
     rows_of,
+    spread_of,
 )
 from coplms.report.bench_traffic import at_equal_bytes, budgets
 from coplms.report.costs import size_text, time_text
@@ -64,17 +64,10 @@ def _each_model(place: str, outcomes: Sequence[Outcome], methods: Sequence[str])
     lines = []
     for method in methods:
         if runs := [each for each in outcomes if each.about["method"] == method]:
-            cells = [
-                _both([str(_over_seeds(runs, m, metric)) for metric in METRICS]) for m in models
-            ]
+            cells = [_both([str(spread_of(runs, m, metric)) for metric in METRICS]) for m in models]
             lines.append(_line([method, *cells]))
     names = [f"{member} {kind.upper()}" for member, kind in models]
     return [f"{place}, every model:", "", *_header(["Method", *names]), *lines, ""]
-
-
-def _over_seeds(outcomes: Sequence[Outcome], model: tuple[str, str], metric: str) -> Spread:
-    scored = [each for each in outcomes if model in each.models()]
-    return Spread(tuple(each.value(metric, *model) for each in scored))
 
 
 def _leads(
