@@ -70,6 +70,18 @@ def test_the_only_learning_rate_is_taken(tmp_path: Path, cache: Path) -> None:
     assert yaml.safe_load(config.read_text())["optimizer"]["learning_rate"] == 0.0037
 
 
+def test_models_that_any_cell_needs_are_built_before_the_first(tmp_path: Path, cache: Path) -> None:
+    partitions = [{"name": f"zoo-{seed}", "set": {"zoo.seed": seed}} for seed in (0, 1)]
+    names = [each["name"] for each in partitions]
+    data = [{"name": "requests", "config": "consortium.yaml", "partitions": names}]
+    bench = write_bench(tmp_path, methods=["standalone"], partitions=partitions, data=data)
+    found = compare(bench, cache)
+    assert found.returncode == 0, found.stdout + found.stderr
+    logs = [path.read_text() for path in (tmp_path / "out").rglob("seed-0.log")]
+    assert len(logs) == 2
+    assert not any("mini model" in log for log in logs)  # a cell that builds one says so
+
+
 @pytest.mark.slow
 def test_parts_of_a_bench_share_rates_and_tables(tmp_path: Path, cache: Path) -> None:
     rates = [0.001, 0.0037]

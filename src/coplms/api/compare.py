@@ -163,8 +163,10 @@ class Comparison:
         """Train the mini models that cells need, one after another: cells share them."""
         from coplms.api.consortium import Consortium
 
-        for cell in {(each.config, each.data): each for each in cells}.values():
-            Consortium(load_config(cell.config, _overrides(cell))).build_models()
+        configs = (load_config(each.config, _overrides(each)) for each in cells)
+        with_mini_models = (each for each in configs if each.zoo is not None)
+        for config in {repr((each.zoo, each.device)): each for each in with_mini_models}.values():
+            Consortium(config).build_models()
 
     def _results(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, bool, float]]:
         with ThreadPoolExecutor(self.jobs) as pool, self._stopped_on_errors():

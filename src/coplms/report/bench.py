@@ -198,7 +198,8 @@ class Row:
         num_bytes: Of a whole run.
         seconds: Likewise, of everyone's work.
         peak_bytes: Of memory.
-        p_values: Metric -> p of the first method's lead, over seeds and models; None for itself.
+        p_values: Metric -> p of the first method's lead, over seeds and models; None for itself
+            and without a common seed.
     """
 
     method: str
@@ -250,14 +251,17 @@ def rows_of(outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[Row]:
             seconds=_median(found, lambda each: each.points["after"].seconds),
             peak_bytes=_median(found, lambda each: each.peak_bytes),
             p_values={
-                metric: None
-                if name == first
-                else sign_flip_test(differences(by_method.get(first, []), found, metric))
+                metric: None if name == first else _p_value(by_method.get(first, []), found, metric)
                 for metric in METRICS
             },
         )
         for name, found in by_method.items()
     ]
+
+
+def _p_value(ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str) -> float | None:
+    pairs = differences(ours, theirs, metric)
+    return sign_flip_test(pairs) if pairs else None
 
 
 def differences(ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str) -> list[float]:

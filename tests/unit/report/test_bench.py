@@ -112,6 +112,8 @@ def test_methods_are_compared_seed_by_seed_and_model_by_model(outcome: Make) -> 
     assert [row.method for row in rows] == ["a", "b"]
     assert rows[0].p_values == {"rougeL": None, "exact_match": None}
     assert rows[1].p_values["rougeL"] == pytest.approx(2 / 16)
+    unpaired = rows_of(theirs[:1] + ours[2:], ["a", "b"])
+    assert unpaired[1].p_values == {"rougeL": None, "exact_match": None}
 
 
 def test_the_lead_is_over_the_best_rival_and_relative(outcome: Make) -> None:
