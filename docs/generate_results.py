@@ -14,6 +14,7 @@ from coplms.api.compared import made_with
 from coplms.api.grid import CHOICES
 from coplms.api.kept_cells import read_cells
 from coplms.config.load import load_bench
+from coplms.report.bench_rates import choices
 from coplms.report.bench_text import markdown
 
 DOCS = Path(__file__).parent
@@ -29,11 +30,14 @@ def render(page: str) -> str:
 def tables(name: str) -> str:
     """What the cells of `docs/bench/NAME.jsonl` found."""
     bench = load_bench(DOCS.parent / "configs" / "bench" / f"{name}.yaml")
-    cells = read_cells(DOCS / "bench" / f"{name}.jsonl")
-    outcomes = [each.outcome for each in cells if not each.name.startswith(f"{CHOICES}/")]
+    cells = list(read_cells(DOCS / "bench" / f"{name}.jsonl"))
+    chooses = [each.name.startswith(f"{CHOICES}/") for each in cells]
+    outcomes = [each.outcome for each, is_trial in zip(cells, chooses, strict=True) if not is_trial]
+    trials = [each.trial() for each, is_trial in zip(cells, chooses, strict=True) if is_trial]
     made = made_with(outcomes)
     where = "; ".join(f"{key.lower()} {made[key]}" for key in ("Processor", "torch", "Code"))
-    text = markdown(outcomes, [each.name for each in bench.methods], bench.upper_bounds)
+    rates = choices(trials, bench.learning_rates)
+    text = markdown(outcomes, [each.name for each in bench.methods], bench.upper_bounds, rates)
     return f"{len(outcomes)} cells: {where}.\n\n{text.rstrip()}\n"
 
 

@@ -198,6 +198,12 @@ def test_learning_rates_are_chosen_on_dev_text_for_each_method(tmp_path: Path, c
     assert {path.name for path in logs} == {"rate-1e-09.log", "rate-0.01.log"}
     dev = tmp_path / "out/cells/learning-rates/requests/as-given/standalone/rate-0.01/config.yaml"
     assert yaml.safe_load(dev.read_text())["evaluation"]["split"] == "dev"
+    table = (tmp_path / "out" / "results.md").read_text()
+    assert "| Method | seed | 1e-09 | 0.01 |" in table
+    (line,) = (
+        each for each in table.splitlines() if each.startswith("| requests, standalone | 0 |")
+    )
+    assert line.split(" | ")[3].startswith("**")
 
 
 @pytest.mark.slow

@@ -18,7 +18,8 @@ from coplms.api.kept_cells import KeptCell, KnownCells
 from coplms.config.load import load_config
 from coplms.consortium.record import read_history
 from coplms.errors import RunError
-from coplms.report.bench import outcome_of, quality
+from coplms.report.bench import outcome_of
+from coplms.report.bench_rates import Choice, choices
 
 _RATES = "learning-rates.json"
 CELL = "cell.json"
@@ -82,22 +83,13 @@ class Comparison:
         if not self.grid.chooses:
             names = [(d.name, m.name) for d in bench.data for m in bench.methods]
             return {name: rate for rate in bench.learning_rates for name in names}
-        scores: dict[tuple[str, str], dict[float, float]] = {}
-        for cell in self.grid.whole.choosing():
-            if cell.rate is not None and (found := self.found(cell)) is not None:
-                scores.setdefault((cell.data, cell.method), {})[cell.rate] = quality(found.outcome)
-        chosen = {
-            name: max(tried, key=tried.__getitem__)
-            for name, tried in scores.items()
-            if len(tried) == len(bench.learning_rates)
-        }
+        made = [each for each in self.choices() if each.taken is not None]
         rows = [
-            {"data": data, "method": method, "chosen": rate, "tried": scores[data, method]}
-            for (data, method), rate in chosen.items()
+            {"data": e.data, "method": e.method, "chosen": e.taken, "tried": e.scores} for e in made
         ]
         text = json.dumps(rows, indent=2) + "\n"
         (self.output / _RATES).write_text(text, encoding="utf-8")
-        return chosen
+        return {(each.data, each.method): each.taken for each in made if each.taken is not None}
 
     def run(self, rates: Rates) -> None:
         """Make every cell of the bench, or of the part that is wanted.
@@ -114,6 +106,11 @@ class Comparison:
     def tried(self) -> list[KeptCell]:
         """The cells that choose learning rates, as far as they are made."""
         return self._found_of(self.grid.whole.choosing())
+
+    def choices(self) -> list[Choice]:
+        """What each row scored with the learning rates that it has tried."""
+        trials = [each.trial() for each in self.tried()]
+        return choices(trials, self.grid.bench.learning_rates)
 
     def _found_of(self, cells: Iterable[Cell]) -> list[KeptCell]:
         return [found for found in map(self.found, cells) if found is not None]

@@ -27,11 +27,11 @@ def write_tables(comparison: Comparison, rates: Rates) -> list[Path]:
         return []
     outcomes = [each.outcome for each in cells]
     methods = [each.name for each in bench.methods]
-    rows = tidy(outcomes)
+    rows, choices = tidy(outcomes), comparison.choices()
     paths = [
         record.write_text("results.jsonl", as_jsonl(rows)),
         record.write_text("results.csv", as_csv(rows)),
-        record.write_text("results.md", markdown(outcomes, methods, bench.upper_bounds)),
+        record.write_text("results.md", markdown(outcomes, methods, bench.upper_bounds, choices)),
         record.write_text(CELLS, cells_text([*comparison.tried(), *cells])),
     ]
     facts = {
@@ -41,7 +41,9 @@ def write_tables(comparison: Comparison, rates: Rates) -> list[Path]:
     }
     missing = len(list(comparison.grid.main(rates))) - len(outcomes)
     try:
-        page = bench_page(bench.name, outcomes, methods, bench.upper_bounds, facts, missing)
+        page = bench_page(
+            bench.name, outcomes, methods, bench.upper_bounds, facts, missing, choices
+        )
     except MissingExtraError:
         return paths
     return [*paths, record.write_text("report.html", page)]

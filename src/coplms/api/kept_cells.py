@@ -13,8 +13,9 @@ from coplms.api.folder import differences
 from coplms.config.run import RunConfig
 from coplms.consortium.record import Json
 from coplms.errors import RunError
-from coplms.report.bench import Outcome
+from coplms.report.bench import Outcome, quality
 from coplms.report.bench_kept import outcome_from, outcome_json
+from coplms.report.bench_rates import Trial
 
 CELLS = "cells.jsonl"
 """Beside a bench's tables: a line for each finished cell."""
@@ -38,6 +39,12 @@ class KeptCell:
         """A line of `cells.jsonl`."""
         found = {"cell": self.name, "config": self.config, **outcome_json(self.outcome)}
         return json.dumps(found, ensure_ascii=False) + "\n"
+
+    def trial(self) -> Trial:
+        """What it says of its learning rate, if it is one of those that choose one."""
+        about, rate = self.outcome.about, self.config["optimizer"]["learning_rate"]
+        score = quality(self.outcome)
+        return Trial(about["data"], about["method"], about["seed"], rate, score)
 
     def stale(self, config: RunConfig) -> str:
         """How its configuration differs from what the cell has now; empty where it does not."""

@@ -16,6 +16,7 @@ from coplms.report.bench import (
     spread_of,
 )
 from coplms.report.bench_curves import curves, domain_curves, model_curves
+from coplms.report.bench_rates import TITLE, Choice, rates_of
 from coplms.report.bench_traffic import EqualBytes, at_equal_bytes, budgets
 from coplms.report.costs import size_text, time_text
 from coplms.report.markup import Html, element, header, join, row, table
@@ -29,6 +30,7 @@ def bench_page(
     upper_bounds: Sequence[str],
     facts: Mapping[str, str],
     num_missing: int,
+    choices: Sequence[Choice] = (),
 ) -> str:
     """The page; equal outcomes give equal pages.
 
@@ -39,6 +41,7 @@ def bench_page(
         upper_bounds: Methods that are no rivals.
         facts: What else is to be known: the command, the machine, versions.
         num_missing: Cells that are not finished.
+        choices: Of learning rates.
 
     Raises:
         MissingExtraError: If matplotlib is not installed.
@@ -61,7 +64,7 @@ def bench_page(
             *missing,
             _leads(outcomes, methods, upper_bounds),
         ),
-        element("main", *parts, _repeat(outcomes, facts)),
+        element("main", *parts, _rates(choices), _repeat(outcomes, facts)),
         element("footer", "Written by coplms from the runs beside this page."),
     )
 
@@ -211,6 +214,27 @@ def _domains(outcomes: Sequence[Outcome], methods: Sequence[str], pictures: Sequ
         caption = f"{name} by domain"
         tables += [element("h3", caption), table(caption, head, element("tbody", *body))]
     return element("details", element("summary", "Domain by domain"), *tables, *pictures)
+
+
+def _rates(choices: Sequence[Choice]) -> Html:
+    """What each of them scored, the best one marked; nothing where none was chosen."""
+    if not choices:
+        return Html()
+    rates = rates_of(choices)
+    body = [
+        row(
+            header(f"{each.data}, {each.method}", "row"),
+            str(each.seed),
+            *(
+                element("td", each.cell(rate), class_="best" if rate == each.taken else "")
+                for rate in rates
+            ),
+        )
+        for each in choices
+    ]
+    head = element("tr", *map(header, ["Method", "Seed", *(f"{rate:g}" for rate in rates)]))
+    content = table(TITLE, head, element("tbody", *body))
+    return element("section", element("h2", "Learning rates"), content)
 
 
 def _repeat(outcomes: Sequence[Outcome], facts: Mapping[str, str]) -> Html:

@@ -14,6 +14,7 @@ from coplms.report.bench import (
     rows_of,
     spread_of,
 )
+from coplms.report.bench_rates import TITLE, Choice, rates_of
 from coplms.report.bench_traffic import at_equal_bytes, budgets
 from coplms.report.costs import size_text, time_text
 from coplms.report.scores import DASH
@@ -24,7 +25,10 @@ _COLUMNS = [*KINDS.values(), "p", "Traffic", "Work", "Memory"]
 
 
 def markdown(
-    outcomes: Sequence[Outcome], methods: Sequence[str], upper_bounds: Sequence[str]
+    outcomes: Sequence[Outcome],
+    methods: Sequence[str],
+    upper_bounds: Sequence[str],
+    choices: Sequence[Choice] = (),
 ) -> str:
     """Leads of the first method; then each data set's methods, and their quality at equal bytes.
 
@@ -32,6 +36,7 @@ def markdown(
         outcomes: Of the finished cells.
         methods: All rows, in their order; the first is compared with the others.
         upper_bounds: Methods that are no rivals.
+        choices: Of learning rates.
     """
     lines = _leads(outcomes, methods, upper_bounds)
     for (data, partition), found in groups(outcomes).items():
@@ -41,7 +46,7 @@ def markdown(
         lines += ["", *_each_model(place, found, methods)]
         for metric, name in METRICS.items():
             lines += _equal_bytes(f"{place}, {name} at equal bytes:", found, methods, metric)
-    return "\n".join(lines)
+    return "\n".join([*lines, *_rates(choices)])
 
 
 def _cells(found: Row) -> list[str]:
@@ -109,6 +114,19 @@ def _equal_bytes(
         *(_line([each.method, size_text(each.per_round), *map(str, each.scores)]) for each in rows),
         "",
     ]
+
+
+def _rates(choices: Sequence[Choice]) -> list[str]:
+    """What each of them scored, the best one bold; nothing where none was chosen."""
+    if not choices:
+        return []
+    rates = rates_of(choices)
+    lines = []
+    for each in choices:
+        cells = [f"**{each.cell(r)}**" if r == each.taken else each.cell(r) for r in rates]
+        lines.append(_line([f"{each.data}, {each.method}", str(each.seed), *cells]))
+    names = ["Method", "seed", *(f"{rate:g}" for rate in rates)]
+    return [f"{TITLE}:", "", *_header(names), *lines, ""]
 
 
 def _header(names: Sequence[str]) -> list[str]:
