@@ -37,7 +37,7 @@ def tables(name: str) -> str:
     made = made_with(outcomes)
     where = "; ".join(f"{key.lower()} {made[key]}" for key in ("Processor", "torch", "Code"))
     rates = choices(trials, bench.learning_rates)
-    text = markdown(outcomes, [each.name for each in bench.methods], bench.upper_bounds, rates)
+    text = markdown(outcomes, [each.name for each in bench.methods], bench.no_rivals, rates)
     return f"{len(outcomes)} cells: {where}.\n\n{text.rstrip()}\n"
 
 

@@ -31,7 +31,7 @@ def write_tables(comparison: Comparison, rates: Rates) -> list[Path]:
     paths = [
         record.write_text("results.jsonl", as_jsonl(rows)),
         record.write_text("results.csv", as_csv(rows)),
-        record.write_text("results.md", markdown(outcomes, methods, bench.upper_bounds, choices)),
+        record.write_text("results.md", markdown(outcomes, methods, bench.no_rivals, choices)),
         record.write_text(CELLS, cells_text([*comparison.tried(), *cells])),
     ]
     facts = {
@@ -41,9 +41,7 @@ def write_tables(comparison: Comparison, rates: Rates) -> list[Path]:
     }
     missing = len(list(comparison.grid.main(rates))) - len(outcomes)
     try:
-        page = bench_page(
-            bench.name, outcomes, methods, bench.upper_bounds, facts, missing, choices
-        )
+        page = bench_page(bench.name, outcomes, methods, bench.no_rivals, facts, missing, choices)
     except MissingExtraError:
         return paths
     return [*paths, record.write_text("report.html", page)]

@@ -73,6 +73,12 @@ class BenchConfig(Section):
     upper_bounds: tuple[str, ...] = ("centralised",)
     """Rows that do not keep text private, and so are no rivals."""
 
+    @property
+    def no_rivals(self) -> tuple[str, ...]:
+        """Rows over which the first takes no lead: upper bounds, and variants of its own method."""
+        first, *others = ((each.name, each.method or each.name) for each in self.methods)
+        return (*self.upper_bounds, *(name for name, method in others if method == first[1]))
+
     @field_validator("methods", mode="before")
     @classmethod
     def _names_are_methods(cls, methods: object) -> object:

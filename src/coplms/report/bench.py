@@ -186,6 +186,10 @@ class Spread:
         spread = "" if deviation is None else f" \N{PLUS-MINUS SIGN} {deviation:.1f}"
         return f"{self.mean:.1f}{spread}"
 
+    def signed(self) -> str:
+        """A difference, for people."""
+        return str(self) if not self.values or self.mean < 0 else f"+{self}"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -198,6 +202,8 @@ class Row:
         num_bytes: Of a whole run.
         seconds: Likewise, of everyone's work.
         peak_bytes: Of memory.
+        gaps: Metric -> its mean less the first method's, over the seeds that both have; empty for
+            the first itself.
         p_values: Metric -> p of the first method's lead, over seeds and models; None for itself
             and without a common seed.
     """
@@ -208,6 +214,7 @@ class Row:
     num_bytes: float
     seconds: float
     peak_bytes: float
+    gaps: Mapping[str, Spread]
     p_values: Mapping[str, float | None]
 
 
@@ -232,31 +239,41 @@ def groups(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
 def rows_of(outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[Row]:
     """The methods of one data set and partition, in this order; the first is compared with all."""
     found = {name: [each for each in outcomes if each.about["method"] == name] for name in methods}
-    by_method = {name: runs for name, runs in found.items() if runs}
     first = methods[0]
     return [
-        Row(
-            method=name,
-            seeds=tuple(each.about["seed"] for each in found),
-            scores={
-                (metric, kind): Spread(
-                    tuple(each.mean(metric) for each in found)
-                    if kind == "mean"
-                    else tuple(value for each in found for value in each.means(metric, kind))
-                )
-                for metric in METRICS
-                for kind in KINDS
-            },
-            num_bytes=_median(found, lambda each: each.points["after"].num_bytes),
-            seconds=_median(found, lambda each: each.points["after"].seconds),
-            peak_bytes=_median(found, lambda each: each.peak_bytes),
-            p_values={
-                metric: None if name == first else _p_value(by_method.get(first, []), found, metric)
-                for metric in METRICS
-            },
-        )
-        for name, found in by_method.items()
+        _row(name, runs, [] if name == first else found[first])
+        for name, runs in found.items()
+        if runs
     ]
+
+
+def _row(name: str, found: Sequence[Outcome], others: Sequence[Outcome]) -> Row:
+    """What a method found, compared with these others."""
+    return Row(
+        method=name,
+        seeds=tuple(each.about["seed"] for each in found),
+        scores={
+            (metric, kind): Spread(
+                tuple(each.mean(metric) for each in found)
+                if kind == "mean"
+                else tuple(value for each in found for value in each.means(metric, kind))
+            )
+            for metric in METRICS
+            for kind in KINDS
+        },
+        num_bytes=_median(found, lambda each: each.points["after"].num_bytes),
+        seconds=_median(found, lambda each: each.points["after"].seconds),
+        peak_bytes=_median(found, lambda each: each.peak_bytes),
+        gaps={metric: _gap(others, found, metric) for metric in METRICS},
+        p_values={metric: _p_value(others, found, metric) for metric in METRICS},
+    )
+
+
+def _gap(ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str) -> Spread:
+    """Theirs less ours, seed by seed."""
+    known = {each.about["seed"]: each.mean(metric) for each in ours}
+    pairs = ((each.mean(metric), known.get(each.about["seed"])) for each in theirs)
+    return Spread(tuple(value - other for value, other in pairs if other is not None))
 
 
 def _p_value(ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str) -> float | None:
@@ -277,14 +294,14 @@ def differences(ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str)
 
 
 def lead(
-    rows: Sequence[Row], first: str, metric: str, upper_bounds: Iterable[str]
+    rows: Sequence[Row], first: str, metric: str, no_rivals: Iterable[str]
 ) -> tuple[str, float] | None:
     """The rival that a method leads least, and by how much relatively, in percent; None without.
 
     Means are over the seeds that both have; where all have the same, that is the best rival.
     """
     ours = next((row for row in rows if row.method == first), None)
-    bounds = set(upper_bounds)
+    bounds = set(no_rivals)
     leads = {
         row.method: found
         for row in rows
@@ -307,10 +324,10 @@ def _lead_over(ours: Row, rival: Row, metric: str) -> float | None:
 
 
 def lead_cells(
-    tables: Sequence[Sequence[Row]], first: str, upper_bounds: Iterable[str]
+    tables: Sequence[Sequence[Row]], first: str, no_rivals: Iterable[str]
 ) -> list[list[str]]:
     """For each table of rows, and last for their mean, the best rival and the lead, per metric."""
-    bounds = tuple(upper_bounds)
+    bounds = tuple(no_rivals)
     found = [[lead(rows, first, metric, bounds) for metric in METRICS] for rows in tables]
     lines = [
         [cell for best in each for cell in ((best[0], _percent(best[1])) if best else (DASH, DASH))]

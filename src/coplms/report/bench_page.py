@@ -27,7 +27,7 @@ def bench_page(
     title: str,
     outcomes: Sequence[Outcome],
     methods: Sequence[str],
-    upper_bounds: Sequence[str],
+    no_rivals: Sequence[str],
     facts: Mapping[str, str],
     num_missing: int,
     choices: Sequence[Choice] = (),
@@ -38,7 +38,7 @@ def bench_page(
         title: The bench's name.
         outcomes: Of the finished cells.
         methods: All rows, in their order; the first is compared with every other.
-        upper_bounds: Methods that are no rivals.
+        no_rivals: Methods that are no rivals.
         facts: What else is to be known: the command, the machine, versions.
         num_missing: Cells that are not finished.
         choices: Of learning rates.
@@ -50,7 +50,7 @@ def bench_page(
     methods = [methods[0], *(name for name in methods[1:] if name in done)]
     seeds = sorted({each.about["seed"] for each in outcomes})
     parts = [
-        _group_section(place, key, found, methods, upper_bounds)
+        _group_section(place, key, found, methods, no_rivals)
         for place, (key, found) in enumerate(groups(outcomes).items())
     ]
     missing = [] if not num_missing else [_note(num_missing)]
@@ -62,7 +62,7 @@ def bench_page(
             element("h1", title),
             element("p", f"{len(done)} methods, {_seeds(seeds)}", class_="facts"),
             *missing,
-            _leads(outcomes, methods, upper_bounds),
+            _leads(outcomes, methods, no_rivals),
         ),
         element("main", *parts, _rates(choices), _repeat(outcomes, facts)),
         element("footer", "Written by coplms from the runs beside this page."),
@@ -83,14 +83,12 @@ def _note(num_missing: int) -> Html:
     )
 
 
-def _leads(
-    outcomes: Sequence[Outcome], methods: Sequence[str], upper_bounds: Sequence[str]
-) -> Html:
+def _leads(outcomes: Sequence[Outcome], methods: Sequence[str], no_rivals: Sequence[str]) -> Html:
     """Per data set the first method's lead over the best of the others."""
     if len(methods) < 2:
         return Html()
     tables = {key: rows_of(found, methods) for key, found in groups(outcomes).items()}
-    *lines, means = lead_cells(list(tables.values()), methods[0], upper_bounds)
+    *lines, means = lead_cells(list(tables.values()), methods[0], no_rivals)
     body = [
         row(header(f"{data}, {partition}", "row"), _seeds(rows[0].seeds), *cells)
         for ((data, partition), rows), cells in zip(tables.items(), lines, strict=True)
@@ -108,7 +106,7 @@ def _group_section(
     key: tuple[str, str],
     outcomes: Sequence[Outcome],
     methods: Sequence[str],
-    upper_bounds: Sequence[str],
+    no_rivals: Sequence[str],
 ) -> Html:
     rows = rows_of(outcomes, methods)
     shown = [each.method for each in rows]
@@ -118,12 +116,12 @@ def _group_section(
         "over models, standard deviation over seeds; all models are LLM and SLMs. p: sign-flip "
         f"test of {methods[0]}'s lead, paired by seed and model. Traffic: "
         "all devices, both ways; work: seconds of all members, one after another. The star is the "
-        "best of the methods that keep text private."
+        f"best of {methods[0]} and its rivals, which keep text private."
     )
     return element(
         "section",
         element("h2", title),
-        *(_scores(f"{METRICS[metric]}, {title}", rows, metric, upper_bounds) for metric in METRICS),
+        *(_scores(f"{METRICS[m]}, {title}", rows, m, methods[0], no_rivals) for m in METRICS),
         _costs(f"What it took, {title}", rows, at_equal_bytes(outcomes, methods, "rougeL")),
         element("p", hint, class_="hint"),
         curves(f"g{place}", outcomes, shown),
@@ -133,19 +131,23 @@ def _group_section(
     )
 
 
-def _scores(caption: str, rows: Sequence[Row], metric: str, upper_bounds: Sequence[str]) -> Html:
-    rivals = [each for each in rows if each.method not in upper_bounds]
+def _scores(
+    caption: str, rows: Sequence[Row], metric: str, first: str, no_rivals: Sequence[str]
+) -> Html:
+    rivals = [each for each in rows if each.method not in no_rivals]
     best = max(rivals, key=lambda each: each.scores[metric, "mean"].mean, default=None)
     body = [
         row(
             header(each.method, "row", class_="best" if each is best else ""),
             str(len(each.seeds)),
             *(str(each.scores[metric, kind]) for kind in KINDS),
+            each.gaps[metric].signed(),
             p_text(each.p_values[metric]),
         )
         for each in rows
     ]
-    head = element("tr", *map(header, ["Method", "Seeds", *KINDS.values(), "p"]))
+    names = ["Method", "Seeds", *KINDS.values(), f"Difference to {first}", "p"]
+    head = element("tr", *map(header, names))
     return join([element("h3", METRICS[metric]), table(caption, head, element("tbody", *body))])
 
 

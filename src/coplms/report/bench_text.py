@@ -21,13 +21,13 @@ from coplms.report.scores import DASH
 
 _BOTH = " / ".join(METRICS.values())
 _MOST_MODELS = 6
-_COLUMNS = [*KINDS.values(), "p", "Traffic", "Work", "Memory"]
+_COSTS = ["Traffic", "Work", "Memory"]
 
 
 def markdown(
     outcomes: Sequence[Outcome],
     methods: Sequence[str],
-    upper_bounds: Sequence[str],
+    no_rivals: Sequence[str],
     choices: Sequence[Choice] = (),
 ) -> str:
     """Leads of the first method; then each data set's methods, and their quality at equal bytes.
@@ -35,13 +35,14 @@ def markdown(
     Args:
         outcomes: Of the finished cells.
         methods: All rows, in their order; the first is compared with the others.
-        upper_bounds: Methods that are no rivals.
+        no_rivals: Methods that are no rivals.
         choices: Of learning rates.
     """
-    lines = _leads(outcomes, methods, upper_bounds)
+    lines = _leads(outcomes, methods, no_rivals)
     for (data, partition), found in groups(outcomes).items():
         place = f"{data}, {partition}"
-        lines += [f"{place}, {_BOTH}:", "", *_header(["Method", "seeds", *_COLUMNS])]
+        columns = [*KINDS.values(), f"difference to {methods[0]}", "p", *_COSTS]
+        lines += [f"{place}, {_BOTH}:", "", *_header(["Method", "seeds", *columns])]
         lines += [_line(_cells(each)) for each in rows_of(found, methods)]
         lines += ["", *_each_model(place, found, methods)]
         for metric, name in METRICS.items():
@@ -52,9 +53,10 @@ def markdown(
 def _cells(found: Row) -> list[str]:
     """Both metrics in one cell, where the page has a column for each."""
     scores = [[str(found.scores[metric, kind]) for metric in METRICS] for kind in KINDS]
+    gaps = [found.gaps[metric].signed() for metric in METRICS]
     tests = [p_text(found.p_values[metric]) for metric in METRICS]
     took = [size_text(found.num_bytes), time_text(found.seconds), size_text(found.peak_bytes)]
-    return [found.method, str(len(found.seeds)), *map(_both, [*scores, tests]), *took]
+    return [found.method, str(len(found.seeds)), *map(_both, [*scores, gaps, tests]), *took]
 
 
 def _both(cells: Sequence[str]) -> str:
@@ -76,11 +78,11 @@ def _each_model(place: str, outcomes: Sequence[Outcome], methods: Sequence[str])
 
 
 def _leads(
-    outcomes: Sequence[Outcome], methods: Sequence[str], upper_bounds: Sequence[str]
+    outcomes: Sequence[Outcome], methods: Sequence[str], no_rivals: Sequence[str]
 ) -> list[str]:
     """Of every data set, and their mean; nothing without a rival."""
     tables = {key: rows_of(found, methods) for key, found in groups(outcomes).items()}
-    *cells, means = lead_cells(list(tables.values()), methods[0], upper_bounds)
+    *cells, means = lead_cells(list(tables.values()), methods[0], no_rivals)
     lines = [
         _line([f"{data}, {partition}", _seeds(rows), *found])
         for ((data, partition), rows), found in zip(tables.items(), cells, strict=True)

@@ -94,3 +94,9 @@ def test_a_part_chooses_the_rates_that_it_needs_as_the_whole_does() -> None:
 def test_a_part_that_the_bench_has_not_is_told(part: Part, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         grid(part)
+
+
+def test_variants_of_the_first_row_and_upper_bounds_are_no_rivals() -> None:
+    rows = ["coplms", {"name": "no-gate", "method": "coplms"}, "fedmkt", "centralised"]
+    assert grid(methods=rows).bench.no_rivals == ("centralised", "no-gate")
+    assert grid(methods=rows[1:]).bench.no_rivals == ("centralised",)

@@ -111,6 +111,9 @@ def test_methods_are_compared_seed_by_seed_and_model_by_model(outcome: Make) -> 
     rows = rows_of([*ours, *theirs], ["a", "b"])
     assert [row.method for row in rows] == ["a", "b"]
     assert rows[0].p_values == {"rougeL": None, "exact_match": None}
+    assert rows[0].gaps["rougeL"].values == ()
+    assert rows[1].gaps["rougeL"].values == (-6.0, -3.0)  # seed by seed, as theirs come
+    assert rows[1].gaps["rougeL"].signed() == "-4.5 \N{PLUS-MINUS SIGN} 2.1"
     assert rows[1].p_values["rougeL"] == pytest.approx(2 / 16)
     unpaired = rows_of(theirs[:1] + ours[2:], ["a", "b"])
     assert unpaired[1].p_values == {"rougeL": None, "exact_match": None}
@@ -175,7 +178,8 @@ def test_the_markdown_table_names_seeds_and_spread(outcome: Make) -> None:
     cells = row.split(" | ")
     assert cells[2] == "45.5 \N{PLUS-MINUS SIGN} 0.7 / 22.8 \N{PLUS-MINUS SIGN} 0.4"
     assert cells[3] == "41.0 \N{PLUS-MINUS SIGN} 1.4 / 20.5 \N{PLUS-MINUS SIGN} 0.7"
-    assert cells[5:8] == ["100.0 ± 0.0 / 50.0 ± 0.0", "\N{EN DASH}", "1.000 / 1.000"]
+    same = "+0.0 ± 0.0 / +0.0 ± 0.0"
+    assert cells[5:9] == ["100.0 ± 0.0 / 50.0 ± 0.0", "\N{EN DASH}", same, "1.000 / 1.000"]
     each = text.split("d, p, every model:")[1]
     assert "| Method | server LLM | bank SLM |" in each
     assert "| b | 41.0 ± 1.4 / 20.5 ± 0.7 | 50.0 ± 0.0 / 25.0 ± 0.0 |" in each
