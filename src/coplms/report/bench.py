@@ -23,6 +23,9 @@ KINDS = {
 """Of scores that stand beside one another -> for people; `mean` is of LLM and SLMs. All but `own`
 are on the test set of all domains."""
 
+PARTS = {kind: name for kind, name in KINDS.items() if kind != "mean"}
+"""Those that stand behind the mean or beside it."""
+
 _CO_TUNED = ("llm", "slm")
 """Models that count in a method's score: the server's LLM, and the devices' SLMs."""
 

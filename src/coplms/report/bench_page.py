@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from coplms.report.bench import (
     KINDS,
     METRICS,
+    PARTS,
     Outcome,
     Row,
     Spread,
@@ -21,6 +22,7 @@ from coplms.report.bench_traffic import EqualBytes, at_equal_bytes, budgets
 from coplms.report.costs import size_text, time_text
 from coplms.report.markup import Html, element, header, join, row, table
 from coplms.report.page import document
+from coplms.report.scores import DASH
 
 
 def bench_page(
@@ -89,6 +91,8 @@ def _leads(outcomes: Sequence[Outcome], methods: Sequence[str], no_rivals: Seque
         return Html()
     tables = {key: rows_of(found, methods) for key, found in groups(outcomes).items()}
     *lines, means = lead_cells(list(tables.values()), methods[0], no_rivals)
+    if {cell for line in lines for cell in line} <= {DASH}:
+        return Html()
     body = [
         row(header(f"{data}, {partition}", "row"), _seeds(rows[0].seeds), *cells)
         for ((data, partition), rows), cells in zip(tables.items(), lines, strict=True)
@@ -140,14 +144,16 @@ def _scores(
         row(
             header(each.method, "row", class_="best" if each is best else ""),
             str(len(each.seeds)),
-            *(str(each.scores[metric, kind]) for kind in KINDS),
+            str(each.scores[metric, "mean"]),
             each.gaps[metric].signed(),
             p_text(each.p_values[metric]),
+            *(str(each.scores[metric, kind]) for kind in PARTS),
         )
         for each in rows
     ]
-    names = ["Method", "Seeds", *KINDS.values(), f"Difference to {first}", "p"]
-    head = element("tr", *map(header, names))
+    names = [KINDS["mean"], f"difference to {first}", "p", *PARTS.values()]
+    columns = [header(each, class_="name") for each in names]
+    head = element("tr", header("Method"), header("Seeds"), *columns)
     return join([element("h3", METRICS[metric]), table(caption, head, element("tbody", *body))])
 
 

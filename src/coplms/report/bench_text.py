@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from coplms.report.bench import (
     KINDS,
     METRICS,
+    PARTS,
     Outcome,
     Row,
     groups,
@@ -41,7 +42,8 @@ def markdown(
     lines = _leads(outcomes, methods, no_rivals)
     for (data, partition), found in groups(outcomes).items():
         place = f"{data}, {partition}"
-        columns = [*KINDS.values(), f"difference to {methods[0]}", "p", *_COSTS]
+        compared = [KINDS["mean"], f"difference to {methods[0]}", "p"]
+        columns = [*compared, *PARTS.values(), *_COSTS]
         lines += [f"{place}, {_BOTH}:", "", *_header(["Method", "seeds", *columns])]
         lines += [_line(_cells(each)) for each in rows_of(found, methods)]
         lines += ["", *_each_model(place, found, methods)]
@@ -52,11 +54,11 @@ def markdown(
 
 def _cells(found: Row) -> list[str]:
     """Both metrics in one cell, where the page has a column for each."""
-    scores = [[str(found.scores[metric, kind]) for metric in METRICS] for kind in KINDS]
+    mean, *parts = [[str(found.scores[metric, kind]) for metric in METRICS] for kind in KINDS]
     gaps = [found.gaps[metric].signed() for metric in METRICS]
     tests = [p_text(found.p_values[metric]) for metric in METRICS]
     took = [size_text(found.num_bytes), time_text(found.seconds), size_text(found.peak_bytes)]
-    return [found.method, str(len(found.seeds)), *map(_both, [*scores, gaps, tests]), *took]
+    return [found.method, str(len(found.seeds)), *map(_both, [mean, gaps, tests, *parts]), *took]
 
 
 def _both(cells: Sequence[str]) -> str:

@@ -162,6 +162,13 @@ def test_runs_that_were_scored_once_have_no_curves_of_models_and_domains(outcome
     assert model_curves("g", [once], ["a"]) == domain_curves("g", [once], ["a"]) == []
 
 
+def test_a_bench_without_a_rival_shows_no_lead(outcome: Make) -> None:
+    pytest.importorskip("matplotlib")
+    found = [outcome(name, 0, 40.0, 50.0) for name in ("a", "b")]
+    assert "Relative lead" in bench_page("T", found, ["a", "b"], (), {}, 0)
+    assert "Relative lead" not in bench_page("T", found, ["a", "b"], ("b",), {}, 0)
+
+
 def test_a_domain_counts_where_all_models_were_asked(outcome: Make) -> None:
     found = outcome("a", 0, 30.0, 50.0)
     assert found.domains() == ["bank"]
@@ -176,10 +183,14 @@ def test_the_markdown_table_names_seeds_and_spread(outcome: Make) -> None:
     text = markdown(found, ["a", "b"], ())
     row = next(line for line in text.splitlines() if line.startswith("| b |"))
     cells = row.split(" | ")
-    assert cells[2] == "45.5 \N{PLUS-MINUS SIGN} 0.7 / 22.8 \N{PLUS-MINUS SIGN} 0.4"
-    assert cells[3] == "41.0 \N{PLUS-MINUS SIGN} 1.4 / 20.5 \N{PLUS-MINUS SIGN} 0.7"
-    same = "+0.0 ± 0.0 / +0.0 ± 0.0"
-    assert cells[5:9] == ["100.0 ± 0.0 / 50.0 ± 0.0", "\N{EN DASH}", same, "1.000 / 1.000"]
+    same = "+0.0 \N{PLUS-MINUS SIGN} 0.0 / +0.0 \N{PLUS-MINUS SIGN} 0.0"
+    assert cells[2:6] == [
+        "45.5 \N{PLUS-MINUS SIGN} 0.7 / 22.8 \N{PLUS-MINUS SIGN} 0.4",
+        same,
+        "1.000 / 1.000",
+        "41.0 \N{PLUS-MINUS SIGN} 1.4 / 20.5 \N{PLUS-MINUS SIGN} 0.7",
+    ]
+    assert cells[7:9] == ["100.0 ± 0.0 / 50.0 ± 0.0", "\N{EN DASH}"]
     each = text.split("d, p, every model:")[1]
     assert "| Method | server LLM | bank SLM |" in each
     assert "| b | 41.0 ± 1.4 / 20.5 ± 0.7 | 50.0 ± 0.0 / 25.0 ± 0.0 |" in each
