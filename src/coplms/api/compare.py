@@ -83,7 +83,7 @@ class Comparison:
         if not self.grid.chooses:
             names = [(d.name, m.name) for d in bench.data for m in bench.methods]
             return {name: rate for rate in bench.learning_rates for name in names}
-        made = [each for each in self.choices() if each.taken is not None]
+        made = [each for each in self.choices(self.tried()) if each.taken is not None]
         rows = [
             {"data": e.data, "method": e.method, "chosen": e.taken, "tried": e.scores} for e in made
         ]
@@ -107,10 +107,9 @@ class Comparison:
         """The cells that choose learning rates, as far as they are made."""
         return self._found_of(self.grid.whole.choosing())
 
-    def choices(self) -> list[Choice]:
-        """What each row scored with the learning rates that it has tried."""
-        trials = [each.trial() for each in self.tried()]
-        return choices(trials, self.grid.bench.learning_rates)
+    def choices(self, tried: Iterable[KeptCell]) -> list[Choice]:
+        """What each row scored with the learning rates of these cells."""
+        return choices((each.trial() for each in tried), self.grid.bench.learning_rates)
 
     def _found_of(self, cells: Iterable[Cell]) -> list[KeptCell]:
         return [found for found in map(self.found, cells) if found is not None]

@@ -27,12 +27,13 @@ def write_tables(comparison: Comparison, rates: Rates) -> list[Path]:
         return []
     outcomes = [each.outcome for each in cells]
     methods = [each.name for each in bench.methods]
-    rows, choices = tidy(outcomes), comparison.choices()
+    rows, tried = tidy(outcomes), comparison.tried()
+    choices = comparison.choices(tried)
     paths = [
         record.write_text("results.jsonl", as_jsonl(rows)),
         record.write_text("results.csv", as_csv(rows)),
         record.write_text("results.md", markdown(outcomes, methods, bench.no_rivals, choices)),
-        record.write_text(CELLS, cells_text([*comparison.tried(), *cells])),
+        record.write_text(CELLS, cells_text([*tried, *cells])),
     ]
     facts = {
         "Command": comparison.command,
