@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 
 from coplms.api.compared import made_with
-from coplms.api.grid import CHOICES
 from coplms.api.kept_cells import read_cells
 from coplms.config.load import load_bench
 from coplms.report.bench_rates import choices
@@ -31,9 +30,8 @@ def tables(name: str) -> str:
     """What the cells of `docs/bench/NAME.jsonl` found."""
     bench = load_bench(DOCS.parent / "configs" / "bench" / f"{name}.yaml")
     cells = list(read_cells(DOCS / "bench" / f"{name}.jsonl"))
-    chooses = [each.name.startswith(f"{CHOICES}/") for each in cells]
-    outcomes = [each.outcome for each, is_trial in zip(cells, chooses, strict=True) if not is_trial]
-    trials = [each.trial() for each, is_trial in zip(cells, chooses, strict=True) if is_trial]
+    outcomes = [each.outcome for each in cells if not each.is_trial]
+    trials = [each.trial() for each in cells if each.is_trial]
     made = made_with(outcomes)
     where = "; ".join(f"{key.lower()} {made[key]}" for key in ("Processor", "torch", "Code"))
     rates = choices(trials, bench.learning_rates)

@@ -190,7 +190,7 @@ class Grid:
             **self.bench.set,
             **data.set,
             **partition.set,
-            "method.name": method.method or method.name,
+            "method.name": method.method_name,
             **method.set,
             **tried,
             **last,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coplms.api.folder import differences
+from coplms.api.grid import CHOICES
 from coplms.config.run import RunConfig
 from coplms.consortium.record import Json
 from coplms.errors import RunError
@@ -40,8 +41,13 @@ class KeptCell:
         found = {"cell": self.name, "config": self.config, **outcome_json(self.outcome)}
         return json.dumps(found, ensure_ascii=False) + "\n"
 
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is one of the runs by which learning rates are chosen."""
+        return Path(self.name).parts[0] == CHOICES
+
     def trial(self) -> Trial:
-        """What it says of its learning rate, if it is one of those that choose one."""
+        """What it says of its learning rate, if it is one of those."""
         about, rate = self.outcome.about, self.config["optimizer"]["learning_rate"]
         score = quality(self.outcome)
         return Trial(about["data"], about["method"], about["seed"], rate, score)

@@ -1,7 +1,7 @@
 """A bench: the grid of runs that `coplms compare` makes one table of."""
 
 from collections import Counter
-from typing import Any, Self, get_args
+from typing import Any, Self, cast, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -25,6 +25,11 @@ class BenchMethod(Section):
     """What else differs from the data set's configuration."""
     like: str | None = None
     """Take the learning rates that were chosen for this row."""
+
+    @property
+    def method_name(self) -> MethodName:
+        """What `method.name` is set to."""
+        return self.method or cast("MethodName", self.name)
 
     @model_validator(mode="after")
     def _is_a_method(self) -> Self:
@@ -76,8 +81,9 @@ class BenchConfig(Section):
     @property
     def no_rivals(self) -> tuple[str, ...]:
         """Rows over which the first takes no lead: upper bounds, and variants of its own method."""
-        first, *others = ((each.name, each.method or each.name) for each in self.methods)
-        return (*self.upper_bounds, *(name for name, method in others if method == first[1]))
+        first, *others = self.methods
+        variants = (each.name for each in others if each.method_name == first.method_name)
+        return (*self.upper_bounds, *variants)
 
     @field_validator("methods", mode="before")
     @classmethod
