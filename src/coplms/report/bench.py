@@ -1,7 +1,7 @@
 """What a bench found, run by run and method by method."""
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,19 @@ class Point:
 
     round_number: int
     num_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one round takes, or a whole run.
+
+    Attributes:
+        num_bytes: All messages, all devices, both ways.
+        seconds: Of everyone's work, scoring apart.
+    """
+
+    num_bytes: float
     seconds: float
 
 
@@ -98,6 +111,25 @@ class Outcome:
         """Whose questions all models were asked, by name."""
         asked = [set(self.by_domain[when, *each]) for each in self.models(when)]
         return sorted(set.intersection(*asked)) if asked else []
+
+    def times(self) -> list[str]:
+        """When LLM and SLMs were scored, in their order."""
+        scored = [when for when in self.points if self.models(when)]
+        return sorted(scored, key=lambda when: self.points[when].round_number)
+
+    def per_round(self) -> Costs | None:
+        """Of a round between the first and the end; None without scores of some model to tell.
+
+        What is done once lies before the first round's end, or after the last round's.
+        """
+        points = sorted(self.points.values(), key=lambda point: point.round_number)
+        rounds = [point for point in points if point.round_number]
+        if len(rounds) < 3:
+            return None
+        first, last = rounds[0], rounds[-2]
+        number = last.round_number - first.round_number
+        num_bytes, seconds = last.num_bytes - first.num_bytes, last.seconds - first.seconds
+        return Costs(num_bytes / number, seconds / number)
 
     def means(self, metric: str, kind: str) -> list[float]:
         """The mean over the models of a kind, at the end; empty where there is none.
@@ -202,8 +234,8 @@ class Row:
         method: Its name.
         seeds: Of its runs.
         scores: (Metric, `mean`, `llm`, `slm` or `dpm`) -> points of 100; `mean` without DPMs.
-        num_bytes: Of a whole run.
-        seconds: Likewise, of everyone's work.
+        in_all: What a whole run takes, the median over the seeds.
+        per_round: Likewise a round; None where no run was scored after rounds.
         peak_bytes: Of memory.
         gaps: Metric -> its mean less the first method's, over the seeds that both have; empty for
             the first itself.
@@ -214,8 +246,8 @@ class Row:
     method: str
     seeds: tuple[int, ...]
     scores: Mapping[tuple[str, str], Spread]
-    num_bytes: float
-    seconds: float
+    in_all: Costs
+    per_round: Costs | None
     peak_bytes: float
     gaps: Mapping[str, Spread]
     p_values: Mapping[str, float | None]
@@ -252,6 +284,8 @@ def rows_of(outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[Row]:
 
 def _row(name: str, found: Sequence[Outcome], others: Sequence[Outcome]) -> Row:
     """What a method found, compared with these others."""
+    ends = [each.points["after"] for each in found]
+    rounds = [costs for each in found if (costs := each.per_round()) is not None]
     return Row(
         method=name,
         seeds=tuple(each.about["seed"] for each in found),
@@ -264,9 +298,9 @@ def _row(name: str, found: Sequence[Outcome], others: Sequence[Outcome]) -> Row:
             for metric in METRICS
             for kind in KINDS
         },
-        num_bytes=_median(found, lambda each: each.points["after"].num_bytes),
-        seconds=_median(found, lambda each: each.points["after"].seconds),
-        peak_bytes=_median(found, lambda each: each.peak_bytes),
+        in_all=_median([Costs(end.num_bytes, end.seconds) for end in ends]),
+        per_round=_median(rounds) if rounds else None,
+        peak_bytes=statistics.median(each.peak_bytes for each in found),
         gaps={metric: _gap(others, found, metric) for metric in METRICS},
         p_values={metric: _p_value(others, found, metric) for metric in METRICS},
     )
@@ -356,5 +390,8 @@ def p_text(value: float | None) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _median(outcomes: Sequence[Outcome], value: Callable[[Outcome], float]) -> float:
-    return statistics.median(map(value, outcomes))
+def _median(costs: Sequence[Costs]) -> Costs:
+    return Costs(
+        statistics.median(each.num_bytes for each in costs),
+        statistics.median(each.seconds for each in costs),
+    )

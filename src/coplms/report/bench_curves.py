@@ -25,10 +25,13 @@ def curves(prefix: str, outcomes: Sequence[Outcome], methods: Sequence[str]) -> 
     Args:
         prefix: Of the pictures' names, unique in the page.
         outcomes: Of one data set and partition.
-        methods: Those with outcomes; a method's place is its colour.
+        methods: All of the bench; a method's place is its colour.
     """
-    figures = _figures(prefix, "mean of all models and seeds", outcomes, methods, _mean, AXES)
-    return join(_plots(figures, methods))
+    axes = dict(AXES)
+    if _scored_once(outcomes):  # rounds tell nothing then, what it took still does
+        del axes["rounds"]
+    figures = _figures(prefix, "mean of all models and seeds", outcomes, methods, _mean, axes)
+    return join(_plots(figures, outcomes, methods))
 
 
 def model_curves(prefix: str, outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[Html]:
@@ -46,7 +49,7 @@ def model_curves(prefix: str, outcomes: Sequence[Outcome], methods: Sequence[str
 
         title = f"{member} {kind.upper()}"
         figures += _figures(f"{prefix}-m{number}", title, outcomes, methods, value, AXES)
-    return _plots(figures, methods)
+    return _plots(figures, outcomes, methods)
 
 
 def domain_curves(prefix: str, outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[Html]:
@@ -63,7 +66,7 @@ def domain_curves(prefix: str, outcomes: Sequence[Outcome], methods: Sequence[st
             return found.domain_mean(domain, metric, when) if known else None
 
         figures += _figures(f"{prefix}-d{number}", name, outcomes, methods, value, axes)
-    return _plots(figures, methods)
+    return _plots(figures, outcomes, methods)
 
 
 def _mean(found: Outcome, metric: str, when: str) -> float | None:
@@ -71,11 +74,15 @@ def _mean(found: Outcome, metric: str, when: str) -> float | None:
 
 
 def _scored_once(outcomes: Sequence[Outcome]) -> bool:
-    return all(len(each.points) < 2 for each in outcomes)
+    """Whether LLM and SLMs of all runs were scored at the end alone."""
+    return all(len(each.times()) < 2 for each in outcomes)
 
 
-def _plots(figures: Sequence[Html], methods: Sequence[str]) -> list[Html]:
-    return [legend(methods), element("div", *figures, class_="plots")] if figures else []
+def _plots(
+    figures: Sequence[Html], outcomes: Sequence[Outcome], methods: Sequence[str]
+) -> list[Html]:
+    shown = {each.about["method"] for each in outcomes}
+    return [legend(methods, shown), element("div", *figures, class_="plots")] if figures else []
 
 
 def _figures(
@@ -103,11 +110,11 @@ def _figures(
 def _curve(
     outcomes: Sequence[Outcome], metric: str, position: Callable[[Point], float], value: Value
 ) -> Iterator[tuple[float, float]]:
-    """Means over seeds, of the times at which all of them were scored."""
-    common = set.intersection(*(set(each.points) for each in outcomes))
+    """Means over seeds, at the medians of their places, of the times that all were scored at."""
+    common = set.intersection(*(set(each.points) for each in outcomes)) if outcomes else set()
     for when in sorted(common, key=lambda time: outcomes[0].points[time].round_number):
         values = [value(each, metric, when) for each in outcomes]
         known = [each for each in values if each is not None]
         if len(known) == len(outcomes):
             xs = [position(each.points[when]) for each in outcomes]
-            yield statistics.fmean(xs), statistics.fmean(known)
+            yield statistics.median(xs), statistics.fmean(known)

@@ -16,10 +16,11 @@ from coplms.report.bench import (
     rows_of,
     spread_of,
 )
+from coplms.report.bench_costs import COSTS, cost_cells
 from coplms.report.bench_curves import curves, domain_curves, model_curves
 from coplms.report.bench_rates import TITLE, Choice, rates_of
-from coplms.report.bench_traffic import EqualBytes, at_equal_bytes, budgets
-from coplms.report.costs import size_text, time_text
+from coplms.report.bench_traffic import at_equal_bytes, budgets
+from coplms.report.costs import size_text
 from coplms.report.markup import Html, element, header, join, row, table
 from coplms.report.page import document
 from coplms.report.scores import DASH
@@ -113,7 +114,6 @@ def _group_section(
     no_rivals: Sequence[str],
 ) -> Html:
     rows = rows_of(outcomes, methods)
-    shown = [each.method for each in rows]
     title = f"{key[0]}, {key[1]}"
     hint = (
         "Points of 100 on the test set of all domains, or of the domains that a device holds: mean "
@@ -126,12 +126,12 @@ def _group_section(
         "section",
         element("h2", title),
         *(_scores(f"{METRICS[m]}, {title}", rows, m, methods[0], no_rivals) for m in METRICS),
-        _costs(f"What it took, {title}", rows, at_equal_bytes(outcomes, methods, "rougeL")),
+        _costs(f"What it took, {title}", rows),
         element("p", hint, class_="hint"),
-        curves(f"g{place}", outcomes, shown),
+        curves(f"g{place}", outcomes, methods),
         _equal_bytes(outcomes, methods),
-        _models(outcomes, methods, model_curves(f"g{place}", outcomes, shown)),
-        _domains(outcomes, methods, domain_curves(f"g{place}", outcomes, shown)),
+        _models(outcomes, methods, model_curves(f"g{place}", outcomes, methods)),
+        _domains(outcomes, methods, domain_curves(f"g{place}", outcomes, methods)),
     )
 
 
@@ -157,20 +157,9 @@ def _scores(
     return join([element("h3", METRICS[metric]), table(caption, head, element("tbody", *body))])
 
 
-def _costs(caption: str, rows: Sequence[Row], traffic: Sequence[EqualBytes]) -> Html:
-    per_round = {each.method: each.per_round for each in traffic}
-    body = [
-        row(
-            header(each.method, "row"),
-            size_text(per_round[each.method]),
-            size_text(each.num_bytes),
-            time_text(each.seconds),
-            size_text(each.peak_bytes),
-        )
-        for each in rows
-    ]
-    names = ["Method", "Traffic per round", "Traffic in all", "Work", "Peak memory"]
-    head = element("tr", *map(header, names))
+def _costs(caption: str, rows: Sequence[Row]) -> Html:
+    body = [row(header(each.method, "row"), *cost_cells(each)) for each in rows]
+    head = element("tr", *map(header, ["Method", *COSTS]))
     return join([element("h3", "What it took"), table(caption, head, element("tbody", *body))])
 
 
@@ -182,10 +171,10 @@ def _equal_bytes(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
     tables = []
     for metric, name in METRICS.items():
         body = [
-            row(header(each.method, "row"), size_text(each.per_round), *map(str, each.scores))
-            for each in at_equal_bytes(outcomes, methods, metric)
+            row(header(method, "row"), *map(str, scores))
+            for method, scores in at_equal_bytes(outcomes, methods, metric).items()
         ]
-        names = ["Method", "Per round", *(f"within {size_text(limit)}" for limit in limits)]
+        names = ["Method", *(f"within {size_text(limit)}" for limit in limits)]
         head = element("tr", *map(header, names))
         caption = f"{name} at equal bytes"
         tables += [element("h3", caption), table(caption, head, element("tbody", *body))]

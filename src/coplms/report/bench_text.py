@@ -15,14 +15,14 @@ from coplms.report.bench import (
     rows_of,
     spread_of,
 )
+from coplms.report.bench_costs import COSTS, cost_cells
 from coplms.report.bench_rates import TITLE, Choice, rates_of
 from coplms.report.bench_traffic import at_equal_bytes, budgets
-from coplms.report.costs import size_text, time_text
+from coplms.report.costs import size_text
 from coplms.report.scores import DASH
 
 _BOTH = " / ".join(METRICS.values())
 _MOST_MODELS = 6
-_COSTS = ["Traffic", "Work", "Memory"]
 
 
 def markdown(
@@ -43,9 +43,12 @@ def markdown(
     for (data, partition), found in groups(outcomes).items():
         place = f"{data}, {partition}"
         compared = [KINDS["mean"], f"difference to {methods[0]}", "p"]
-        columns = [*compared, *PARTS.values(), *_COSTS]
+        columns = [*compared, *PARTS.values()]
         lines += [f"{place}, {_BOTH}:", "", *_header(["Method", "seeds", *columns])]
-        lines += [_line(_cells(each)) for each in rows_of(found, methods)]
+        rows = rows_of(found, methods)
+        lines += [_line(_cells(each)) for each in rows]
+        lines += ["", f"{place}, what it took:", "", *_header(["Method", *COSTS])]
+        lines += [_line([each.method, *cost_cells(each)]) for each in rows]
         lines += ["", *_each_model(place, found, methods)]
         for metric, name in METRICS.items():
             lines += _equal_bytes(f"{place}, {name} at equal bytes:", found, methods, metric)
@@ -57,8 +60,7 @@ def _cells(found: Row) -> list[str]:
     mean, *parts = [[str(found.scores[metric, kind]) for metric in METRICS] for kind in KINDS]
     gaps = [found.gaps[metric].signed() for metric in METRICS]
     tests = [p_text(found.p_values[metric]) for metric in METRICS]
-    took = [size_text(found.num_bytes), time_text(found.seconds), size_text(found.peak_bytes)]
-    return [found.method, str(len(found.seeds)), *map(_both, [mean, gaps, tests, *parts]), *took]
+    return [found.method, str(len(found.seeds)), *map(_both, [mean, gaps, tests, *parts])]
 
 
 def _both(cells: Sequence[str]) -> str:
@@ -114,8 +116,8 @@ def _equal_bytes(
     return [
         title,
         "",
-        *_header(["Method", "per round", *(f"within {size_text(limit)}" for limit in limits)]),
-        *(_line([each.method, size_text(each.per_round), *map(str, each.scores)]) for each in rows),
+        *_header(["Method", *(f"within {size_text(limit)}" for limit in limits)]),
+        *(_line([method, *map(str, scores)]) for method, scores in rows.items()),
         "",
     ]
 

@@ -151,17 +151,20 @@ def lines_plot(
 ) -> Html:
     """Points joined by lines; a line's place is its colour, from the ninth on it is dashed.
 
+    A line without points leaves its colour out.
+
     Args:
         name: Of the picture, unique in its page.
         title: Read aloud.
         x_label: Under the axis.
-        series: (x, y) of every line, x rising.
+        series: (x, y) of every line, x rising, y at least 0; some have points.
         logarithmic: Whether x is; 0 stands at the left end then.
     """
     with _picture(name, title, 230, left=34) as picture:
         for place, points in enumerate(series):
             picture.axes.plot(
-                *zip(*points, strict=True),
+                [x for x, _ in points],
+                [y for _, y in points],
                 marker="o",
                 color=_series(place),
                 linestyle="-" if place < MAX_COLOURS else "--",
@@ -174,7 +177,7 @@ def lines_plot(
             picture.axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
         else:
             picture.axes.locator_params(axis="x", nbins=6, integer=True)
-        picture.axes.set_ylim(bottom=0)
+        picture.axes.set_ylim(0, 1.05 * max(y for points in series for _, y in points) or 1)
         picture.axes.set_xlabel(x_label)
         picture.axes.grid(axis="y")
     return picture.svg

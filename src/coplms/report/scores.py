@@ -1,6 +1,6 @@
 """The page's sections on scores: what co-tuning bought, by model, domain and round."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from coplms.consortium.record import RunHistory
 from coplms.report.curves import num_rounds, score_curves
@@ -85,10 +85,19 @@ def figure(caption: str, picture: Html) -> Html:
     return element("figure", element("figcaption", caption), picture)
 
 
-def legend(labels: Sequence[str]) -> Html:
-    """The name of each series; its place is its colour."""
+def legend(labels: Sequence[str], shown: Container[str] | None = None) -> Html:
+    """The name of each series; its place is its colour.
+
+    Args:
+        labels: Of all series.
+        shown: Those that are drawn; None: all.
+    """
     return _legend(
-        [(f"--series-{place % MAX_COLOURS}", label) for place, label in enumerate(labels)]
+        [
+            (f"--series-{place % MAX_COLOURS}", label)
+            for place, label in enumerate(labels)
+            if shown is None or label in shown
+        ]
     )
 
 

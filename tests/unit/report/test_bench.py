@@ -10,7 +10,9 @@ import pytest
 
 from coplms.consortium.record import Json, RunHistory
 from coplms.report.bench import (
+    Costs,
     Outcome,
+    Point,
     Spread,
     differences,
     lead,
@@ -18,7 +20,8 @@ from coplms.report.bench import (
     quality,
     rows_of,
 )
-from coplms.report.bench_curves import domain_curves, model_curves
+from coplms.report.bench_costs import cost_cells
+from coplms.report.bench_curves import curves, domain_curves, model_curves
 from coplms.report.bench_page import bench_page
 from coplms.report.bench_rows import as_csv, as_jsonl, tidy
 from coplms.report.bench_text import markdown
@@ -190,7 +193,7 @@ def test_the_markdown_table_names_seeds_and_spread(outcome: Make) -> None:
         "1.000 / 1.000",
         "41.0 \N{PLUS-MINUS SIGN} 1.4 / 20.5 \N{PLUS-MINUS SIGN} 0.7",
     ]
-    assert cells[7:9] == ["100.0 ± 0.0 / 50.0 ± 0.0", "\N{EN DASH}"]
+    assert cells[7:9] == ["100.0 ± 0.0 / 50.0 ± 0.0", "\N{EN DASH} |"]
     each = text.split("d, p, every model:")[1]
     assert "| Method | server LLM | bank SLM |" in each
     assert "| b | 41.0 ± 1.4 / 20.5 ± 0.7 | 50.0 ± 0.0 / 25.0 ± 0.0 |" in each
@@ -208,6 +211,43 @@ def test_the_markdown_leads_are_per_data_set_and_on_average(outcome: Make) -> No
     assert "lead" not in markdown([ours], ["a"], ())
 
 
+def test_a_rounds_costs_leave_out_what_is_done_once(outcome: Make) -> None:
+    ours = outcome("a", 0, 30.0, 50.0)
+    points = {
+        "before": Point(0, 0, 0.0),
+        "round-1": Point(1, 500, 60.0),
+        "round-3": Point(3, 700, 80.0),
+        "after": Point(4, 1700, 180.0),
+    }
+    scored = replace(ours, points=points)
+    assert scored.per_round() == Costs(100.0, 10.0)
+    assert ours.per_round() is None  # after one round its first bytes and its own are one sum
+    (row,) = rows_of([scored, ours], ["a"])
+    assert cost_cells(row) == ["100 B", "905 B", "10.0 s", "1 min 38 s", "1.0 MB"]
+    (row,) = rows_of([ours], ["a"])
+    assert cost_cells(row)[:3] == ["\N{EN DASH}", "110 B", "\N{EN DASH}"]
+    assert "| a | 100 B | 905 B |" in markdown([scored, ours], ["a"], ())
+
+
+def test_a_methods_colour_is_its_place_in_the_bench(outcome: Make) -> None:
+    found = curves("g", [outcome("b", 0, 30.0, 50.0)], ["a", "b"])
+    assert "var(--series-1)" in found
+    assert "var(--series-0)" not in found
+
+
+def test_runs_that_were_scored_once_have_no_curve_over_rounds(outcome: Make) -> None:
+    whole = outcome("a", 0, 30.0, 50.0)
+    once = replace(whole, points={"after": whole.points["after"]})
+    scores = {key: s for key, s in whole.scores.items() if key[0] == "after" or key[2] == "dpm"}
+    with_proxy = replace(whole, scores=scores)
+    assert "round-1" in with_proxy.points
+    assert "over rounds" not in curves("g", [with_proxy], ["a"])
+    assert "over rounds" in curves("g", [whole], ["a"])
+    found = curves("g", [once], ["a"])
+    assert "over rounds" not in found
+    assert "over bytes" in found
+
+
 def test_a_method_counts_with_what_it_knew_when_the_bytes_ran_out(outcome: Make) -> None:
     ours = outcome("a", 0, 30.0, 50.0)
     points = {"before": 0, "round-1": 108, "after": 500}
@@ -221,21 +261,16 @@ def test_a_method_counts_with_what_it_knew_when_the_bytes_ran_out(outcome: Make)
     assert budgets([costly, ours], "a") == [107, 110]
     longer = {when: replace(p, num_bytes=p.num_bytes + 1) for when, p in ours.points.items()}
     seeds = [ours, replace(ours, points={**longer, "before": ours.points["before"]})]
-    (row,) = at_equal_bytes(seeds, ["a"], "rougeL")
-    assert [str(score) for score in row.scores] == [
+    rows = at_equal_bytes(seeds, ["a"], "rougeL")
+    assert [str(score) for score in rows["a"]] == [
         "39.0 \N{PLUS-MINUS SIGN} 0.0",
         "40.0 \N{PLUS-MINUS SIGN} 0.0",
     ]
     rows = at_equal_bytes([ours, costly], ["a", "b"], "rougeL")
-    assert [str(score) for score in rows[0].scores] == ["39.0", "40.0"]
-    assert [str(score) for score in rows[1].scores] == ["1.5", "49.0"]
-    assert [row.per_round for row in rows] == [3.0, 392.0]
-    assert [
-        str(score) for score in at_equal_bytes([ours, free], ["a", "b"], "rougeL")[1].scores
-    ] == [
-        "50.0",
-        "50.0",
-    ]
+    assert [str(score) for score in rows["a"]] == ["39.0", "40.0"]
+    assert [str(score) for score in rows["b"]] == ["1.5", "49.0"]
+    rows = at_equal_bytes([ours, free], ["a", "b"], "rougeL")
+    assert [str(score) for score in rows["b"]] == ["50.0", "50.0"]
     assert "within 110 B" in markdown([ours, costly], ["a", "b"], ())
     once = replace(ours, points={"after": ours.points["after"]})
     assert "within" not in markdown([once, costly], ["a", "b"], ())

@@ -11,6 +11,7 @@ from coplms.report.costs import TimeRow, TrafficRow
 from coplms.report.curves import LossCurve, ScoreCurve
 from coplms.report.plots import (
     comparison_plot,
+    lines_plot,
     loss_plot,
     score_plot,
     time_plot,
@@ -49,6 +50,13 @@ def test_a_picture_is_well_formed_named_and_takes_the_pages_colours(name: str) -
     assert all(found.startswith(f"{name}-") for found in ids)
     references = re.findall(r'(?:url\(#|href="#)([^)"]+)', picture)
     assert set(references) <= set(ids)
+
+
+def test_points_close_to_each_other_stand_whole_under_the_upper_edge() -> None:
+    picture = lines_plot("g", "t", "x", [[(3.0, 73.0)], [], [(4.0, 76.2)]])
+    dots = [float(y) for y in re.findall(r'<use [^>]*y="([\d.]+)" style="[^"]*series', picture)]
+    assert len(dots) == 2
+    assert min(dots) > 8 + 2  # the margin above the axes, a dot's radius
 
 
 def test_equal_pictures_have_equal_bytes() -> None:
