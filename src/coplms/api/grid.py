@@ -74,13 +74,27 @@ class Part:
 
     Attributes:
         seeds: These, in place of the bench's.
-        methods: Rows, beside the first.
+        methods: Rows.
         data: Data sets.
+        partitions: Of private text.
     """
 
     seeds: Sequence[int] = ()
     methods: Sequence[str] = ()
     data: Sequence[str] = ()
+    partitions: Sequence[str] = ()
+
+    def has(self, cell: "Cell") -> bool:
+        """Whether the cell is of this part."""
+        return all(
+            not wanted or found in wanted
+            for wanted, found in (
+                (self.seeds, cell.seed),
+                (self.methods, cell.method),
+                (self.data, cell.data),
+                (self.partitions, cell.partition),
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,7 @@ class Grid:
         for option, kind, names, known in (
             ("--method", "row", self.part.methods, self.bench.methods),
             ("--data", "data set", self.part.data, self.bench.data),
+            ("--partition", "partition", self.part.partitions, self.bench.partitions),
         ):
             listed = [each.name for each in known]
             for name in names:
@@ -148,16 +163,7 @@ class Grid:
 
     def wanted(self, rates: Rates) -> Iterator[Cell]:
         """The runs of the table that the part has."""
-        seeds = self.part.seeds or self.bench.seeds
-        names = [each.name for each in self.bench.methods]
-        methods = {names[0], *self.part.methods} if self.part.methods else names
-        for cell in self.main(rates):
-            if (
-                cell.seed in seeds
-                and cell.method in methods
-                and (not self.part.data or cell.data in self.part.data)
-            ):
-                yield cell
+        return filter(self.part.has, self.main(rates))
 
     def main(self, rates: Rates) -> Iterator[Cell]:
         """The runs of the table, seed by seed: after each of them there is a table of all."""

@@ -33,11 +33,15 @@ def compare(
     ] = None,
     methods: Annotated[
         list[str] | None,
-        typer.Option("--method", help="Run only this row and the first; may be repeated."),
+        typer.Option("--method", help="Run only this row; may be repeated."),
     ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option("--data", help="Run only this data set; may be repeated."),
+    ] = None,
+    partitions: Annotated[
+        list[str] | None,
+        typer.Option("--partition", help="Run only this partition; may be repeated."),
     ] = None,
     known: Annotated[
         list[Path] | None,
@@ -73,7 +77,8 @@ def compare(
         from coplms.api.kept_cells import KnownCells
         from coplms.cli.cells import CellLines
 
-        grid = Grid(loaded, bench.parent, Part(seeds or (), methods or (), data or ()))
+        part = Part(seeds or (), methods or (), data or (), partitions or ())
+        grid = Grid(loaded, bench.parent, part)
         jobs = jobs or os.cpu_count() or 1
         lines = CellLines(len(list(grid.choosing())) + len(list(grid.wanted({}))), jobs)
         elsewhere = KnownCells(known or ())

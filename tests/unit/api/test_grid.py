@@ -62,10 +62,19 @@ def test_a_part_is_run_and_the_table_stays_whole() -> None:
     methods = ["coplms", "standalone", "fedmkt"]
     part = grid(Part([5, 7], ["fedmkt"], ["two"]), methods=methods)
     assert [(cell.data, cell.method, cell.seed) for cell in part.wanted({})] == [
-        ("two", method, seed) for seed in (5, 7) for method in ("coplms", "fedmkt")
+        ("two", "fedmkt", 5),
+        ("two", "fedmkt", 7),
     ]
     assert {cell.seed for cell in part.main({})} == {4, 5, 7}
     assert len(list(part.main({}))) == 3 * 2 * 3
+
+
+def test_a_part_may_be_of_one_partition() -> None:
+    partitions = [{"name": "iid"}, {"name": "skewed"}]
+    data = [{**each, "partitions": ["iid", "skewed"]} for each in TWO]
+    part = grid(Part(partitions=["skewed"]), data=data, partitions=partitions)
+    assert {cell.partition for cell in part.wanted({})} == {"skewed"}
+    assert len(list(part.wanted({}))) == len(list(part.main({}))) // 2 == 8
 
 
 def test_a_part_chooses_the_rates_that_it_needs_as_the_whole_does() -> None:
@@ -74,7 +83,7 @@ def test_a_part_chooses_the_rates_that_it_needs_as_the_whole_does() -> None:
     methods = ["coplms", "standalone", "fedmkt", like]
     whole = {cell.name: cell for cell in grid(methods=methods, **rates).choosing()}
     part = list(grid(Part([5], ["no-dst"], ["two"]), methods=methods, **rates).choosing())
-    assert {(cell.data, cell.method) for cell in part} == {("one", "coplms"), ("one", "standalone")}
+    assert {(cell.data, cell.method) for cell in part} == {("one", "standalone")}
     assert all(whole[cell.name] == cell for cell in part)
 
 
@@ -88,6 +97,10 @@ def test_a_part_chooses_the_rates_that_it_needs_as_the_whole_does() -> None:
         (
             Part(data=["mmlu"]),
             "--data mmlu: the bench 'bench' has no such data set. Known: one, two",
+        ),
+        (
+            Part(partitions=["iid"]),
+            "--partition iid: the bench 'bench' has no such partition. Known: as-given",
         ),
     ],
 )
