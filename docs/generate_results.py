@@ -36,7 +36,8 @@ def tables(name: str) -> str:
     where = "; ".join(f"{key.lower()} {made[key]}" for key in ("Processor", "torch", "Code"))
     rates = choices(trials, bench.learning_rates)
     text = markdown(outcomes, [each.name for each in bench.methods], bench.no_rivals, rates)
-    return f"{len(outcomes)} cells: {where}.\n\n{text.rstrip()}\n"
+    count = "1 cell" if len(outcomes) == 1 else f"{len(outcomes)} cells"
+    return f"{count}: {where}.\n\n{text.rstrip()}\n"
 
 
 if __name__ == "__main__":
