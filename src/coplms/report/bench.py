@@ -253,6 +253,11 @@ class Row:
     p_values: Mapping[str, float | None]
 
 
+def score_columns(first: str) -> list[str]:
+    """What a table says of every row's scores; the rows are compared with the one named first."""
+    return [KINDS["mean"], f"difference to {first}", "p", *PARTS.values()]
+
+
 def models_of(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
     """Members and models that count in the scores of these runs."""
     return list(dict.fromkeys(model for each in outcomes for model in each.models()))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from coplms.report.bench import (
-    KINDS,
     METRICS,
     PARTS,
     Outcome,
@@ -14,6 +13,7 @@ from coplms.report.bench import (
     models_of,
     p_text,
     rows_of,
+    score_columns,
     spread_of,
 )
 from coplms.report.bench_costs import COSTS, cost_cells
@@ -151,8 +151,7 @@ def _scores(
         )
         for each in rows
     ]
-    names = [KINDS["mean"], f"difference to {first}", "p", *PARTS.values()]
-    columns = [header(each, class_="name") for each in names]
+    columns = [header(each, class_="name") for each in score_columns(first)]
     head = element("tr", header("Method"), header("Seeds"), *columns)
     return join([element("h3", METRICS[metric]), table(caption, head, element("tbody", *body))])
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from coplms.report.bench import (
     KINDS,
     METRICS,
-    PARTS,
     Outcome,
     Row,
     groups,
@@ -13,6 +12,7 @@ from coplms.report.bench import (
     models_of,
     p_text,
     rows_of,
+    score_columns,
     spread_of,
 )
 from coplms.report.bench_costs import COSTS, cost_cells
@@ -42,9 +42,8 @@ def markdown(
     lines = _leads(outcomes, methods, no_rivals)
     for (data, partition), found in groups(outcomes).items():
         place = f"{data}, {partition}"
-        compared = [KINDS["mean"], f"difference to {methods[0]}", "p"]
-        columns = [*compared, *PARTS.values()]
-        lines += [f"{place}, {_BOTH}:", "", *_header(["Method", "seeds", *columns])]
+        names = ["Method", "seeds", *score_columns(methods[0])]
+        lines += [f"{place}, {_BOTH}:", "", *_header(names)]
         rows = rows_of(found, methods)
         lines += [_line(_cells(each)) for each in rows]
         lines += ["", f"{place}, what it took:", "", *_header(["Method", *COSTS])]
