@@ -94,7 +94,7 @@ def write_config(folder: Path, tuning: str = "full", token_in: str = "bank", see
         "method": {
             "rounds": 2,
             "distill": {"steps": 3, "batch_size": 4, "block_tokens": 16},
-            "dst": {"steps": 2},
+            "dst": {"steps": 2, "last_steps": 3},
             "saml": {"steps": 3, "server_steps": 2, "proxy_steps": 2},
             "transfer": {"steps": 3, "server_steps": 2, "min_confidence": 0.0},
         },
@@ -356,8 +356,9 @@ def test_every_phase_is_done_once_and_in_the_methods_order(full: Finished) -> No
 
 def test_a_device_finishes_before_it_compares(full: Finished) -> None:
     phases = [row["phase"] for row in full.rows("phases") if row["member"] == "bank"]
-    end = phases.index("round-3/bank/transfer")
+    end = phases.index("round-3/bank/dst")
     assert phases[end:] == [
+        "round-3/bank/dst",
         "round-3/bank/transfer",
         "round-3/bank/evaluate-after-slm",
         "round-3/bank/evaluate-after-dpm",

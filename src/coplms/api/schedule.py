@@ -88,7 +88,10 @@ def _round(config: RunConfig, number: int) -> Plan:
 
 def _finish(config: RunConfig, device: str, last: int, *, scored: bool) -> Plan:
     """A device's last phases, in their order."""
-    phases = {_name(last, device, "transfer"): config.method.transfer.steps}
+    phases = {
+        _name(last, device, "dst"): config.method.last_dst_steps,
+        _name(last, device, "transfer"): config.method.transfer.steps,
+    }
     if scored:
         phases |= _scores(config, device, last, "after", "slm", "dpm")
     phases[_name(last, device, "save")] = 0

@@ -46,6 +46,9 @@ class DstConfig(Section):
 
     steps: int = Field(30, ge=0)
     """Optimiser steps per round."""
+    last_steps: int | None = Field(None, ge=0)
+    """Optimiser steps after the last round, on the aggregate, before the DPM answers the transfer
+    set; absent: as many as in all rounds."""
     learning_rate: float | None = Field(None, gt=0)
     """Absent: the optimiser's."""
 
@@ -196,4 +199,10 @@ class MethodConfig(Section):
     @property
     def domain_steps(self) -> int:
         """Optimiser steps of a device's domain adapter over the whole run."""
-        return self.rounds * self.dst.steps
+        return self.rounds * self.dst.steps + self.last_dst_steps
+
+    @property
+    def last_dst_steps(self) -> int:
+        """Those of them that it takes after the last round."""
+        last = self.dst.last_steps
+        return self.rounds * self.dst.steps if last is None else last

@@ -10,8 +10,9 @@ Before round 1 the server distils its LLM into the DPM. Then, each round:
              SAML   DPM and LLM teach each other
              send   the DPM's shared part
 
-After the last round the aggregated DPM, on a device with the domain adapter, answers the transfer
-set; what it is confident of teaches the LLM and the SLMs.
+After the last round the domain adapter learns once more, on the aggregate; then the aggregated DPM,
+on a device with the domain adapter, answers the transfer set, and what it is confident of teaches
+the LLM and the SLMs.
 """
 
 from collections.abc import Sequence
@@ -71,9 +72,7 @@ class CoPLMs:
             return tune(device.dpm, shared, [Pool(text, batch)], steps, self.optimizer, phase)
 
         def dst(phase: Phase) -> dict[str, float]:
-            use_domain_adapter(device.dpm, on=True)
-            pools = [Pool(device.data.train, batch)]
-            return tune(device.dpm, domain, pools, self.config.dst.steps, self.optimizer, phase)
+            return self._dst(device, self.config.dst.steps, phase)
 
         def saml(phase: Phase) -> dict[str, float]:
             use_domain_adapter(device.dpm, on=True)
@@ -123,21 +122,29 @@ class CoPLMs:
         journal.phase(Label(number, server.name, "saml"), saml, trained)
 
     def device_finish(self, device: Device, download: Download, journal: Journal) -> None:
-        """The DPM, aggregate and domain adapter together, teaches the SLM on the transfer set."""
-        shared = device.dpm.parts[SHARED]
+        """The DPM, aggregate and domain adapter together, teaches the SLM on the transfer set.
+
+        The domain adapter learns once more before: in the rounds it acts on what the device itself
+        has just taught the shared part, of which the aggregate has lost some.
+        """
+        shared, domain = device.dpm.parts[SHARED], device.dpm.parts[DOMAIN]
         own_text = [*device.data.train, *device.public.labelled]
         dev = [*device.data.dev, *device.public.dev]
 
-        def transfer(phase: Phase) -> dict[str, float]:
+        def dst(phase: Phase) -> dict[str, float]:
             shared.load_values(download.shared)
+            return self._dst(device, self.config.last_dst_steps, phase)
+
+        def transfer(phase: Phase) -> dict[str, float]:
             use_domain_adapter(device.dpm, on=True)
             steps = self.config.transfer.steps
             return self._transfer(
                 device.pairing, device.public.transfer, own_text, dev, steps, phase
             )
 
-        label = Label(download.round_number, device.name, "transfer")
-        journal.phase(label, transfer, [shared, device.slm.parts[OWN]])
+        number = download.round_number
+        journal.phase(Label(number, device.name, "dst"), dst, [shared, domain])
+        journal.phase(Label(number, device.name, "transfer"), transfer, [device.slm.parts[OWN]])
 
     def server_finish(self, server: Server, round_number: int, journal: Journal) -> None:
         """The aggregated DPM teaches the LLM on the transfer set, beside the server's text."""
@@ -150,6 +157,13 @@ class CoPLMs:
 
         label = Label(round_number, server.name, "transfer")
         journal.phase(label, transfer, [server.llm.parts[OWN]])
+
+    def _dst(self, device: Device, steps: int, phase: Phase) -> dict[str, float]:
+        """The domain adapter learns the private data, on the shared part as it is."""
+        use_domain_adapter(device.dpm, on=True)
+        pools = [Pool(device.data.train, self.optimizer.batch_size)]
+        domain = device.dpm.parts[DOMAIN]
+        return tune(device.dpm, domain, pools, steps, self.optimizer, phase)
 
     def _exchange(
         self,

@@ -21,7 +21,7 @@ LENGTHS = {
 METHOD = {
     "rounds": 2,
     "distill": {"steps": 7, "batch_size": 3, "block_tokens": 8},
-    "dst": {"steps": 3},
+    "dst": {"steps": 3, "last_steps": 9},
     "saml": {"steps": 4, "server_steps": 5, "proxy_steps": 6},
     "transfer": {"steps": 8, "server_steps": 9},
 }
@@ -61,7 +61,7 @@ def test_steps_of_one_model_cost_two_passes_with_lora(config: RunConfig) -> None
     )
     # The DPM reads in the LLM's tokens, on a device too.
     assert operations(found, "dst", "one") == pytest.approx(
-        pass_of(dpm, 2 * 15 * 10, 2 * 15 * 2, 2)
+        pass_of(dpm, (2 * 15 + 45) * 10, (2 * 15 + 45) * 2, 2)
     )
     assert operations(found, "proxy", "one") == pytest.approx(
         pass_of(dpm, 2 * 30 * 10, 2 * 30 * 2, 2)
@@ -80,7 +80,7 @@ def test_full_tuning_and_checkpoints_cost_a_pass_more_each(make_config: MakeConf
     )
     # The domain adapter is LoRA all the same.
     assert operations(found, "dst", "one") == pytest.approx(
-        pass_of(dpm, 2 * 15 * 10, 2 * 15 * 2, 2, again=1)
+        pass_of(dpm, (2 * 15 + 45) * 10, (2 * 15 + 45) * 2, 2, again=1)
     )
 
 

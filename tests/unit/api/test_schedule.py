@@ -14,7 +14,7 @@ CONFIG = RunConfig.model_validate(
         "method": {
             "rounds": 1,
             "distill": {"steps": 7},
-            "dst": {"steps": 2},
+            "dst": {"steps": 2, "last_steps": 8},
             "saml": {"proxy_steps": 1, "steps": 3, "server_steps": 4},
             "transfer": {"steps": 5, "server_steps": 6},
         },
@@ -30,6 +30,7 @@ def test_a_run_of_one_device_and_one_round_has_these_phases() -> None:
         "round-1/law/proxy": 1,
         "round-1/law/saml": 3,
         "round-1/server/saml": 4,
+        "round-2/law/dst": 8,
         "round-2/law/transfer": 5,
         "round-2/server/transfer": 6,
     }

@@ -238,8 +238,10 @@ def test_steps_of_the_dpm_are_counted_over_all_rounds(write):
     settings += ["saml.server_steps=4"]
     config = load_config(write(GOOD), [f"method.{setting}" for setting in settings])
     method = config.method
-    assert (method.device_proxy_steps, method.domain_steps) == (3 * (7 + 2), 3 * 5)
+    assert (method.device_proxy_steps, method.domain_steps) == (3 * (7 + 2), 3 * 5 + 3 * 5)
     assert method.server_proxy_steps == 0
+    shorter = load_config(write(dump_config(config)), ["method.dst.last_steps=0"])
+    assert shorter.method.domain_steps == 3 * 5
     trained = load_config(write(dump_config(config)), ["method.saml.server_proxy=train"])
     assert trained.method.server_proxy_steps == 3 * 4
 
