@@ -332,7 +332,7 @@ def test_a_method_that_nobody_knows_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param(("method.dst.steps=0",), marks=pytest.mark.slow),
+        pytest.param(("method.dst.last_steps=0",), marks=pytest.mark.slow),
         ("method.saml.steps=0",),
         pytest.param(("method.saml.server_steps=0",), marks=pytest.mark.slow),
         pytest.param(("method.transfer.share=0",), marks=pytest.mark.slow),

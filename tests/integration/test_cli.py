@@ -42,7 +42,7 @@ optimizer: {learning_rate: 0.02, batch_size: 4}
 method:
   rounds: 1
   distill: {steps: 2, batch_size: 2, block_tokens: 16}
-  dst: {steps: 6}
+  dst: {steps: 6, last_steps: 3}
   saml: {steps: 6, server_steps: 6, proxy_steps: 1}
   transfer: {steps: 6, server_steps: 6, min_confidence: 0}
 evaluation: {max_new_tokens: 6, batch_size: 16}

@@ -33,7 +33,7 @@ def write_bench(folder: Path, **more: object) -> Path:
             {
                 "name": "no-dst",
                 "method": "coplms",
-                "set": {"method.dst.steps": 0},
+                "set": {"method.dst": {"steps": 0, "last_steps": 0}},
                 "like": "coplms",
             },
         ],
@@ -99,7 +99,7 @@ def test_parts_of_a_bench_share_rates_and_tables(tmp_path: Path, cache: Path) ->
 def test_cells_are_made_once_failures_are_told_and_a_mended_bench_goes_on(
     tmp_path: Path, cache: Path
 ) -> None:
-    no_dst = {"name": "no-dst", "method": "coplms", "set": {"method.dst.steps": 0}}
+    no_dst = {"name": "no-dst", "method": "coplms", "set": {"method.dst": {"steps": 0, "last_steps": 0}}}
     broken = {"name": "broken", "method": "standalone", "set": {"data.max_length": 9}}
     found = compare(write_bench(tmp_path, methods=[no_dst, broken, "standalone"]), cache)
     assert found.returncode == 2

@@ -66,7 +66,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "method": {
             "rounds": 1,
             "distill": {"steps": 1},
-            "dst": {"steps": 1},
+            "dst": {"steps": 1, "last_steps": 2},
             "saml": ONE_STEP,
             "transfer": ONE_STEP,
         },

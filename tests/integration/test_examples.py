@@ -57,7 +57,7 @@ def quickstart(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(f"zoo.models.{i}.{key}={SMALL[key]}" for i in range(4) for key in SMALL),
         *("dpm.layers=1", "data.pool.private=60", "data.pool.public_unlabelled=8"),
         *("data.pool.public_labelled=16", "data.pool.max_dev=30", "data.pool.max_test=30"),
-        *("method.rounds=1", "method.distill.steps=1", "method.dst.steps=1"),
+        *("method.rounds=1", "method.distill.steps=1", "method.dst.last_steps=1"),
         *("method.saml.steps=1", "method.saml.server_steps=1", "method.saml.proxy_steps=1"),
         *("method.transfer.steps=1", "method.transfer.server_steps=1"),
         *("data.pool.partition={kind: iid}", "evaluation.max_new_tokens=2", "alone=false"),

@@ -20,7 +20,7 @@ MODEL = {"vocab_size": 300, "hidden_size": 16, "heads": 2, "layers": 1, "steps":
 ZOO = {"models": [{"name": "tiny", "architecture": "llama", "tokenizer": "byte_bpe", **MODEL}]}
 METHOD = {
     "rounds": 3,
-    "dst": {"steps": 5},
+    "dst": {"steps": 5, "last_steps": 5},
     "saml": {"steps": 7, "proxy_steps": 2, "server_steps": 4},
     "transfer": {"steps": 11, "server_steps": 13},
 }
@@ -110,7 +110,7 @@ def test_schedules_end_with_the_last_planned_step(
     assembler = make(server_proxy=server_proxy)
     device = assembler.proxy(zoo["tiny"], "bank")
     assert device.parts[SHARED].planned_steps == 3 * (7 + 2)
-    assert device.parts[DOMAIN].planned_steps == 3 * 5
+    assert device.parts[DOMAIN].planned_steps == 3 * 5 + 5
     assert device.parts[SHARED].learning_rate == device.parts[DOMAIN].learning_rate == 0.2
     assert assembler.proxy(zoo["tiny"], "server").parts[SHARED].planned_steps == on_server
     assert assembler.config.method.device_steps == 3 * 7 + 11

@@ -64,7 +64,7 @@ def settings(folder: Path) -> dict[str, Any]:
         "method": {
             "rounds": 2,
             "distill": {"steps": 2, "batch_size": 2, "block_tokens": 16},
-            "dst": {"steps": 2},
+            "dst": {"steps": 2, "last_steps": 2},
             "saml": {"steps": 2, "server_steps": 1, "proxy_steps": 1},
             "transfer": {"steps": 2, "server_steps": 1, "min_confidence": 0.0},
         },

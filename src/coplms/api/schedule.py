@@ -89,7 +89,7 @@ def _round(config: RunConfig, number: int) -> Plan:
 def _finish(config: RunConfig, device: str, last: int, *, scored: bool) -> Plan:
     """A device's last phases, in their order."""
     phases = {
-        _name(last, device, "dst"): config.method.last_dst_steps,
+        _name(last, device, "dst"): config.method.dst.last_steps,
         _name(last, device, "transfer"): config.method.transfer.steps,
     }
     if scored:

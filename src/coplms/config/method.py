@@ -44,11 +44,11 @@ class DistillConfig(Section):
 class DstConfig(Section):
     """Domain-specific tuning: the DPM's domain adapter learns the device's data."""
 
-    steps: int = Field(30, ge=0)
-    """Optimiser steps per round."""
-    last_steps: int | None = Field(None, ge=0)
+    steps: int = Field(0, ge=0)
+    """Optimiser steps per round, before SAML: the paper's."""
+    last_steps: int = Field(90, ge=0)
     """Optimiser steps after the last round, on the aggregate, before the DPM answers the transfer
-    set; absent: as many as in all rounds."""
+    set."""
     learning_rate: float | None = Field(None, gt=0)
     """Absent: the optimiser's."""
 
@@ -199,10 +199,4 @@ class MethodConfig(Section):
     @property
     def domain_steps(self) -> int:
         """Optimiser steps of a device's domain adapter over the whole run."""
-        return self.rounds * self.dst.steps + self.last_dst_steps
-
-    @property
-    def last_dst_steps(self) -> int:
-        """Those of them that it takes after the last round."""
-        last = self.dst.last_steps
-        return self.rounds * self.dst.steps if last is None else last
+        return self.rounds * self.dst.steps + self.dst.last_steps

@@ -3,16 +3,16 @@
 Before round 1 the server distils its LLM into the DPM. Then, each round:
 
     device   proxy  the DPM's shared part learns the device's text, without domain adapter (ours)
-             DST    the DPM's domain adapter learns the private data
+             DST    the DPM's domain adapter learns the private data (not by default)
              SAML   DPM and SLM teach each other
              send   the DPM's shared part; the domain adapter and the data stay
     server   average the shared parts into its own DPM
              SAML   DPM and LLM teach each other
              send   the DPM's shared part
 
-After the last round the domain adapter learns once more, on the aggregate; then the aggregated DPM,
-on a device with the domain adapter, answers the transfer set, and what it is confident of teaches
-the LLM and the SLMs.
+After the last round the domain adapter learns the private data on the aggregate; then the
+aggregated DPM, on a device with the domain adapter, answers the transfer set, and what it is
+confident of teaches the LLM and the SLMs.
 """
 
 from collections.abc import Sequence
@@ -124,8 +124,8 @@ class CoPLMs:
     def device_finish(self, device: Device, download: Download, journal: Journal) -> None:
         """The DPM, aggregate and domain adapter together, teaches the SLM on the transfer set.
 
-        The domain adapter learns once more before: in the rounds it acts on what the device itself
-        has just taught the shared part, of which the aggregate has lost some.
+        The domain adapter learns before, where it has something to add: in a round the shared part
+        has just learnt the same text, of which the aggregate has lost some.
         """
         shared, domain = device.dpm.parts[SHARED], device.dpm.parts[DOMAIN]
         own_text = [*device.data.train, *device.public.labelled]
@@ -133,7 +133,7 @@ class CoPLMs:
 
         def dst(phase: Phase) -> dict[str, float]:
             shared.load_values(download.shared)
-            return self._dst(device, self.config.last_dst_steps, phase)
+            return self._dst(device, self.config.dst.last_steps, phase)
 
         def transfer(phase: Phase) -> dict[str, float]:
             use_domain_adapter(device.dpm, on=True)

@@ -69,7 +69,7 @@ def make_config(model_folders: dict[str, Path], tmp_path: Path) -> MakeConfig:
                 "transfer": sources["transfer"],
                 "max_length": 64,
             },
-            "method": {"rounds": 2, "distill": {"steps": 7}, "dst": {"steps": 3}},
+            "method": {"rounds": 2, "distill": {"steps": 7}, "dst": {"steps": 3, "last_steps": 0}},
             "evaluation": {"max_new_tokens": 8},
             "device": "cpu",
         }
