@@ -16,6 +16,8 @@ from coplms.config.load import load_bench
 from coplms.errors import ConfigError
 from tests.integration.test_run import write_config
 
+NO_DST = {"method.dst": {"steps": 0, "last_steps": 0}}
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -33,7 +35,7 @@ def write_bench(folder: Path, **more: object) -> Path:
             {
                 "name": "no-dst",
                 "method": "coplms",
-                "set": {"method.dst": {"steps": 0, "last_steps": 0}},
+                "set": NO_DST,
                 "like": "coplms",
             },
         ],
@@ -99,7 +101,7 @@ def test_parts_of_a_bench_share_rates_and_tables(tmp_path: Path, cache: Path) ->
 def test_cells_are_made_once_failures_are_told_and_a_mended_bench_goes_on(
     tmp_path: Path, cache: Path
 ) -> None:
-    no_dst = {"name": "no-dst", "method": "coplms", "set": {"method.dst": {"steps": 0, "last_steps": 0}}}
+    no_dst = {"name": "no-dst", "method": "coplms", "set": NO_DST}
     broken = {"name": "broken", "method": "standalone", "set": {"data.max_length": 9}}
     found = compare(write_bench(tmp_path, methods=[no_dst, broken, "standalone"]), cache)
     assert found.returncode == 2
