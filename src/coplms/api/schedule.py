@@ -66,12 +66,13 @@ def _alone(config: RunConfig, member: str, steps: int) -> Plan:
 
 
 def _round(config: RunConfig, number: int) -> Plan:
-    saml = config.method.saml
+    saml, dst_steps = config.method.saml, config.method.dst.steps
     phases = {_name(number, _SERVER, "send"): 0}
     names = [device.name for device in config.devices]
     for name in draw_devices(names, config.method.participation, config.seed, number):
         phases[_name(number, name, "proxy")] = saml.proxy_steps
-        phases[_name(number, name, "dst")] = config.method.dst.steps
+        if dst_steps:
+            phases[_name(number, name, "dst")] = dst_steps
         phases[_name(number, name, "saml")] = saml.steps
         if config.evaluation.each_round:
             phases[_name(number, name, "evaluate-slm")] = 0

@@ -89,7 +89,8 @@ class CoPLMs:
 
         number = download.round_number
         journal.phase(Label(number, device.name, "proxy"), proxy, [shared])
-        journal.phase(Label(number, device.name, "dst"), dst, [domain])
+        if self.config.dst.steps:
+            journal.phase(Label(number, device.name, "dst"), dst, [domain])
         journal.phase(Label(number, device.name, "saml"), saml, [shared, own])
         return Upload(number, device.name, shared.values(), len(device.data.train))
 

@@ -1,6 +1,6 @@
 """What each method of a bench took, for people."""
 
-from coplms.report.bench import Row
+from coplms.report.bench_methods import Row
 from coplms.report.costs import size_text, time_text
 from coplms.report.scores import DASH
 

@@ -3,7 +3,8 @@
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from coplms.report.bench import METRICS, Outcome, Point, models_of
+from coplms.report.bench import METRICS, Outcome, Point
+from coplms.report.bench_methods import models_of
 from coplms.report.markup import Html, element, join
 from coplms.report.plots import lines_plot
 from coplms.report.scores import figure, legend

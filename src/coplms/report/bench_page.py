@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from coplms.report.bench import (
-    METRICS,
-    PARTS,
-    Outcome,
+from coplms.report.bench import METRICS, PARTS, Outcome
+from coplms.report.bench_costs import COSTS, cost_cells
+from coplms.report.bench_curves import curves, domain_curves, model_curves
+from coplms.report.bench_methods import (
     Row,
     Spread,
     groups,
@@ -16,8 +16,6 @@ from coplms.report.bench import (
     score_columns,
     spread_of,
 )
-from coplms.report.bench_costs import COSTS, cost_cells
-from coplms.report.bench_curves import curves, domain_curves, model_curves
 from coplms.report.bench_rates import TITLE, Choice, rates_of
 from coplms.report.bench_traffic import at_equal_bytes, budgets
 from coplms.report.costs import size_text

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from coplms.report.bench import (
-    KINDS,
-    METRICS,
-    Outcome,
+from coplms.report.bench import KINDS, METRICS, Outcome
+from coplms.report.bench_costs import COSTS, cost_cells
+from coplms.report.bench_methods import (
     Row,
     groups,
     lead_cells,
@@ -15,7 +14,6 @@ from coplms.report.bench import (
     score_columns,
     spread_of,
 )
-from coplms.report.bench_costs import COSTS, cost_cells
 from coplms.report.bench_rates import TITLE, Choice, rates_of
 from coplms.report.bench_traffic import at_equal_bytes, budgets
 from coplms.report.costs import size_text

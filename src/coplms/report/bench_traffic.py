@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from coplms.report.bench import Outcome, Spread
+from coplms.report.bench import Outcome
+from coplms.report.bench_methods import Spread
 
 
 def budgets(outcomes: Sequence[Outcome], first: str) -> list[int]:

@@ -36,6 +36,13 @@ def test_a_run_of_one_device_and_one_round_has_these_phases() -> None:
     }
 
 
+def test_a_round_without_steps_of_dst_has_no_such_phase() -> None:
+    dst = CONFIG.method.dst.model_copy(update={"steps": 0})
+    method = CONFIG.method.model_copy(update={"dst": dst})
+    left = set(plan(CONFIG)) - set(plan(CONFIG.model_copy(update={"method": method})))
+    assert left == {"round-1/law/dst"}
+
+
 def test_tuning_alone_takes_as_many_steps_as_co_tuning() -> None:
     planned = plan(CONFIG.model_copy(update={"alone": True}))
     assert planned["round-0/law/alone"] == 3 + 5

@@ -1,4 +1,4 @@
-"""`coplms.methods.coplms`: what a device does after the last round."""
+"""`coplms.methods.coplms`: what a device does in a round, and after the last one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from coplms.config.method import DstConfig, MethodConfig, OptimizerConfig, TransferConfig
+from coplms.config.method import (
+    DstConfig,
+    MethodConfig,
+    OptimizerConfig,
+    SamlConfig,
+    TransferConfig,
+)
 from coplms.consortium.journal import Journal, Result
 from coplms.consortium.members import DOMAIN, OWN, SHARED, Device, PublicText, pair_learners
 from coplms.consortium.messages import Download
@@ -63,6 +69,14 @@ Finish = Callable[[int], list[Seen]]
 
 
 @pytest.fixture
+def device(dpm: Learner, slm: Learner) -> Device:
+    """With three private examples, and a transfer set."""
+    data = MemberData(EXAMPLES[:3], (), ())
+    public = PublicText((), (), (), EXAMPLES)
+    return Device("one", slm, dpm, data, public, pair_learners(dpm, slm, None))
+
+
+@pytest.fixture
 def aggregate(dpm: Learner) -> dict[str, Tensor]:
     """A shared part that is not the device's."""
     generator = torch.Generator().manual_seed(1)
@@ -75,8 +89,7 @@ def aggregate(dpm: Learner) -> dict[str, Tensor]:
 
 @pytest.fixture
 def finish(
-    dpm: Learner,
-    slm: Learner,
+    device: Device,
     optimizer: OptimizerConfig,
     aggregate: dict[str, Tensor],
     tmp_path: Path,
@@ -84,17 +97,14 @@ def finish(
     """Steps of the last DST -> a device's phases after the last round, and what was there then."""
 
     def run(last_steps: int) -> list[Seen]:
-        data = MemberData(EXAMPLES[:3], (), ())
-        public = PublicText((), (), (), EXAMPLES)
-        pairing = pair_learners(dpm, slm, None)
-        watcher = Watcher(Device("one", slm, dpm, data, public, pairing))
+        watcher = Watcher(device)
         config = MethodConfig(
             dst=DstConfig(last_steps=last_steps),
             transfer=TransferConfig(steps=2, min_confidence=0.0),
         )
         journal = Journal(tmp_path / str(last_steps), 0, watcher)
         download = Download(4, aggregate)
-        CoPLMs(config, optimizer, 4).device_finish(watcher.device, download, journal)
+        CoPLMs(config, optimizer, 4).device_finish(device, download, journal)
         return watcher.seen
 
     return run
@@ -102,6 +112,25 @@ def finish(
 
 def same(left: Values, right: Values) -> bool:
     return all(torch.equal(value, right[name]) for name, value in left.items())
+
+
+@pytest.mark.parametrize(
+    ("dst_steps", "kinds"), [(0, ["proxy", "saml"]), (2, ["proxy", "dst", "saml"])]
+)
+def test_a_round_has_dst_where_it_has_steps(
+    dst_steps: int,
+    kinds: list[str],
+    device: Device,
+    optimizer: OptimizerConfig,
+    aggregate: dict[str, Tensor],
+    tmp_path: Path,
+) -> None:
+    config = MethodConfig(
+        dst=DstConfig(steps=dst_steps), saml=SamlConfig(proxy_steps=1, steps=1, server_steps=1)
+    )
+    journal = Journal(tmp_path, 0, Watcher(device))
+    CoPLMs(config, optimizer, 4).device_round(device, Download(1, aggregate), journal)
+    assert [row["kind"] for row in journal.rows] == kinds
 
 
 def test_the_domain_adapter_learns_once_more_on_the_aggregate(

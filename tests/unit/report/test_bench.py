@@ -9,19 +9,10 @@ from dataclasses import replace
 import pytest
 
 from coplms.consortium.record import Json, RunHistory
-from coplms.report.bench import (
-    Costs,
-    Outcome,
-    Point,
-    Spread,
-    differences,
-    lead,
-    outcome_of,
-    quality,
-    rows_of,
-)
+from coplms.report.bench import Costs, Outcome, Point, outcome_of, quality
 from coplms.report.bench_costs import cost_cells
 from coplms.report.bench_curves import curves, domain_curves, model_curves
+from coplms.report.bench_methods import Spread, differences, lead, rows_of
 from coplms.report.bench_page import bench_page
 from coplms.report.bench_rows import as_csv, as_jsonl, tidy
 from coplms.report.bench_text import markdown

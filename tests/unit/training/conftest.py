@@ -105,6 +105,7 @@ def add_part(learner: Learner, name: str, config: OptimizerConfig, adapter: bool
 def dpm(make_learner: MakeLearner, optimizer: OptimizerConfig) -> Learner:
     """A proxy whose shared part and domain adapter are LoRA, both active."""
     learner = make_learner("llama")
+    learner.shared_is_adapter = True
     add_part(learner, "shared", optimizer, adapter=True)
     add_part(learner, "domain", optimizer, adapter=True)
     activate(learner.model, ["shared", "domain"])
