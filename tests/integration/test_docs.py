@@ -55,16 +55,21 @@ def test_every_document_is_reached_from_the_readme() -> None:
         assert f"](docs/{document.name})" in readme
 
 
-def test_the_tables_of_results_are_what_the_kept_cells_say() -> None:
-    written = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_the_tables_are_what_the_kept_cells_say(page: str) -> None:
+    written = (ROOT / page).read_text(encoding="utf-8")
     generator = runpy.run_path(str(ROOT / "docs" / "generate_results.py"))
     assert written == generator["render"](written), "run: python docs/generate_results.py"
-    for path in (ROOT / "docs" / "bench").glob("*.jsonl"):
-        assert f"<!-- begin: bench/{path.name} -->" in written
     block = generator["TABLES"].search(written)[0]
     changed = written.replace(block, block.replace("| coplms |", "| other |"))
     assert changed != written
     assert generator["render"](changed) == written
+
+
+def test_all_kept_cells_stand_in_the_results() -> None:
+    written = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for path in (ROOT / "docs" / "bench").glob("*.jsonl"):
+        assert f"<!-- begin: bench/{path.name} -->" in written
 
 
 def test_the_configuration_document_is_up_to_date() -> None:

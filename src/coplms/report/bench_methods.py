@@ -102,6 +102,15 @@ def rows_of(outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[Row]:
     ]
 
 
+Tables = Mapping[tuple[str, str], Sequence[Row]]
+"""(Data set, partition) -> its rows."""
+
+
+def tables_of(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Tables:
+    """The methods of every data set and partition."""
+    return {key: rows_of(found, methods) for key, found in groups(outcomes).items()}
+
+
 def _row(name: str, found: Sequence[Outcome], others: Sequence[Outcome]) -> Row:
     """What a method found, compared with these others."""
     ends = [each.points["after"] for each in found]
@@ -136,6 +145,37 @@ def _gap(ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str) -> Spr
 def _p_value(ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str) -> float | None:
     pairs = differences(ours, theirs, metric)
     return sign_flip_test(pairs) if pairs else None
+
+
+def overview_columns(tables: Tables) -> list[str]:
+    """Above the cells of `overview`."""
+    names = []
+    for (data, partition), rows in tables.items():
+        seeds = seeds_text(rows)
+        names.append(f"{data}, {partition} ({seeds} seed{'' if seeds == '1' else 's'})")
+    return ["Method", *names, "mean"]
+
+
+def overview(tables: Tables, methods: Sequence[str], metric: str) -> dict[str, list[str]]:
+    """Method -> its score in each of these tables, and last their mean, if it is in all of them."""
+    lines = {}
+    for method in methods:
+        found = [
+            next((row for row in rows if row.method == method), None) for rows in tables.values()
+        ]
+        scores = [row.scores[metric, "mean"] for row in found if row is not None]
+        if scores:
+            cells = [DASH if row is None else str(row.scores[metric, "mean"]) for row in found]
+            is_whole = len(scores) == len(tables)
+            mean = f"{statistics.fmean(each.mean for each in scores):.1f}" if is_whole else DASH
+            lines[method] = [*cells, mean]
+    return lines
+
+
+def seeds_text(rows: Sequence[Row]) -> str:
+    """How many seeds these rows have, least and most where they differ."""
+    counts = sorted({len(each.seeds) for each in rows})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def differences(ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str) -> list[float]:
@@ -180,12 +220,10 @@ def _lead_over(ours: Row, rival: Row, metric: str) -> float | None:
     return 100 * (sum(one[seed] for seed in common) / theirs - 1) if theirs else None
 
 
-def lead_cells(
-    tables: Sequence[Sequence[Row]], first: str, no_rivals: Iterable[str]
-) -> list[list[str]]:
+def lead_cells(tables: Tables, first: str, no_rivals: Iterable[str]) -> list[list[str]]:
     """For each table of rows, and last for their mean, the best rival and the lead, per metric."""
     bounds = tuple(no_rivals)
-    found = [[lead(rows, first, metric, bounds) for metric in METRICS] for rows in tables]
+    found = [[lead(rows, first, metric, bounds) for metric in METRICS] for rows in tables.values()]
     lines = [
         [cell for best in each for cell in ((best[0], _percent(best[1])) if best else (DASH, DASH))]
         for each in found

@@ -11,10 +11,13 @@ from coplms.report.bench_methods import (
     groups,
     lead_cells,
     models_of,
+    overview,
+    overview_columns,
     p_text,
     rows_of,
     score_columns,
     spread_of,
+    tables_of,
 )
 from coplms.report.bench_rates import TITLE, Choice, rates_of
 from coplms.report.bench_traffic import at_equal_bytes, budgets
@@ -64,6 +67,7 @@ def bench_page(
             element("p", f"{len(done)} methods, {_seeds(seeds)}", class_="facts"),
             *missing,
             _leads(outcomes, methods, no_rivals),
+            _overview(outcomes, methods),
         ),
         element("main", *parts, _rates(choices), _repeat(outcomes, facts)),
         element("footer", "Written by coplms from the runs beside this page."),
@@ -88,8 +92,8 @@ def _leads(outcomes: Sequence[Outcome], methods: Sequence[str], no_rivals: Seque
     """Per data set the first method's lead over the best of the others."""
     if len(methods) < 2:
         return Html()
-    tables = {key: rows_of(found, methods) for key, found in groups(outcomes).items()}
-    *lines, means = lead_cells(list(tables.values()), methods[0], no_rivals)
+    tables = tables_of(outcomes, methods)
+    *lines, means = lead_cells(tables, methods[0], no_rivals)
     if {cell for line in lines for cell in line} <= {DASH}:
         return Html()
     body = [
@@ -102,6 +106,21 @@ def _leads(outcomes: Sequence[Outcome], methods: Sequence[str], no_rivals: Seque
     head = element("tr", *map(header, names))
     caption = f"Relative lead of {methods[0]} over the best other method"
     return join([element("h2", caption), table(caption, head, element("tbody", *body))])
+
+
+def _overview(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
+    """Every method on every data set; nothing where there is one."""
+    tables = tables_of(outcomes, methods)
+    if len(tables) < 2:
+        return Html()
+    head = element("tr", *map(header, overview_columns(tables)))
+    parts = []
+    for metric, name in METRICS.items():
+        lines = overview(tables, methods, metric)
+        body = [row(header(method, "row"), *cells) for method, cells in lines.items()]
+        caption = f"{name}, mean over LLM and SLMs"
+        parts += [element("h2", caption), table(caption, head, element("tbody", *body))]
+    return join(parts)
 
 
 def _group_section(

@@ -9,10 +9,14 @@ from coplms.report.bench_methods import (
     groups,
     lead_cells,
     models_of,
+    overview,
+    overview_columns,
     p_text,
     rows_of,
     score_columns,
+    seeds_text,
     spread_of,
+    tables_of,
 )
 from coplms.report.bench_rates import TITLE, Choice, rates_of
 from coplms.report.bench_traffic import at_equal_bytes, budgets
@@ -29,7 +33,7 @@ def markdown(
     no_rivals: Sequence[str],
     choices: Sequence[Choice] = (),
 ) -> str:
-    """Leads of the first method; then each data set's methods, and their quality at equal bytes.
+    """Leads of the first method; all data sets; then each one by itself.
 
     Args:
         outcomes: Of the finished cells.
@@ -38,6 +42,8 @@ def markdown(
         choices: Of learning rates.
     """
     lines = _leads(outcomes, methods, no_rivals)
+    if len(groups(outcomes)) > 1:
+        lines += [f"{_BOTH}, mean over LLM and SLMs:", "", overview_text(outcomes, methods), ""]
     for (data, partition), found in groups(outcomes).items():
         place = f"{data}, {partition}"
         names = ["Method", "seeds", *score_columns(methods[0])]
@@ -50,6 +56,17 @@ def markdown(
         for metric, name in METRICS.items():
             lines += _equal_bytes(f"{place}, {name} at equal bytes:", found, methods, metric)
     return "\n".join([*lines, *_rates(choices)])
+
+
+def overview_text(outcomes: Sequence[Outcome], methods: Sequence[str]) -> str:
+    """Every method on every data set, both metrics in one cell."""
+    tables = tables_of(outcomes, methods)
+    metrics = [overview(tables, methods, metric) for metric in METRICS]
+    lines = [
+        _line([method, *map(_both, zip(*(found[method] for found in metrics), strict=True))])
+        for method in metrics[0]
+    ]
+    return "\n".join([*_header(overview_columns(tables)), *lines])
 
 
 def _cells(found: Row) -> list[str]:
@@ -82,10 +99,10 @@ def _leads(
     outcomes: Sequence[Outcome], methods: Sequence[str], no_rivals: Sequence[str]
 ) -> list[str]:
     """Of every data set, and their mean; nothing without a rival."""
-    tables = {key: rows_of(found, methods) for key, found in groups(outcomes).items()}
-    *cells, means = lead_cells(list(tables.values()), methods[0], no_rivals)
+    tables = tables_of(outcomes, methods)
+    *cells, means = lead_cells(tables, methods[0], no_rivals)
     lines = [
-        _line([f"{data}, {partition}", _seeds(rows), *found])
+        _line([f"{data}, {partition}", seeds_text(rows), *found])
         for ((data, partition), rows), found in zip(tables.items(), cells, strict=True)
         if set(found) != {DASH}
     ]
@@ -95,12 +112,6 @@ def _leads(
     title = f"Relative lead of {methods[0]} over the best other method:"
     lines += [_line(["mean", "", *means])] if len(lines) > 1 else []
     return [title, "", *_header(["Data", "seeds", *names]), *lines, ""]
-
-
-def _seeds(rows: Sequence[Row]) -> str:
-    """How many, least and most where methods differ."""
-    counts = sorted({len(each.seeds) for each in rows})
-    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def _equal_bytes(

@@ -202,6 +202,31 @@ def test_the_markdown_leads_are_per_data_set_and_on_average(outcome: Make) -> No
     assert "lead" not in markdown([ours], ["a"], ())
 
 
+def test_every_method_stands_on_every_data_set_and_on_average(outcome: Make) -> None:
+    def on(data: str, method: str, seed: int, value: float) -> Outcome:
+        found = outcome(method, seed, value, value)
+        return replace(found, about={**found.about, "data": data})
+
+    found = [on("d", "a", 0, 40.0), on("d", "a", 1, 42.0), on("e", "a", 0, 60.0)]
+    found += [on("d", "b", 0, 30.0)]
+    lines = markdown(found, ["a", "b"], ()).splitlines()
+    start = lines.index("| Method | d, p (1 to 2 seeds) | e, p (1 seed) | mean |")
+    assert lines[start + 2 : start + 4] == [
+        "| a | 41.0 ± 1.4 / 20.5 ± 0.7 | 60.0 / 30.0 | 50.5 / 25.2 |",
+        "| b | 30.0 / 15.0 | \N{EN DASH} | \N{EN DASH} |",
+    ]
+    assert "mean over LLM and SLMs" not in markdown(found[:2], ["a"], ())
+
+
+def test_the_page_has_a_table_of_all_data_sets_where_there_are_some(outcome: Make) -> None:
+    pytest.importorskip("matplotlib")
+    one = outcome("a", 0, 40.0, 50.0)
+    other = replace(one, about={**one.about, "data": "e"})
+    caption = "Rouge-L, mean over LLM and SLMs"
+    assert caption in bench_page("T", [one, other], ["a"], (), {}, 0)
+    assert caption not in bench_page("T", [one], ["a"], (), {}, 0)
+
+
 def test_a_rounds_costs_leave_out_what_is_done_once(outcome: Make) -> None:
     ours = outcome("a", 0, 30.0, 50.0)
     points = {
