@@ -113,7 +113,7 @@ def _overview(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
     tables = tables_of(outcomes, methods)
     if len(tables) < 2:
         return Html()
-    head = element("tr", *map(header, overview_columns(tables)))
+    head = element("tr", *(header(name, class_="name") for name in overview_columns(tables)))
     parts = []
     for metric, name in METRICS.items():
         lines = overview(tables, methods, metric)
