@@ -68,6 +68,7 @@ def train(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Train:
     known: dict[str, Found] = {}
 
     def run(method: str, *settings: str, alike: bool = False) -> Found:
+        settings = tuple(each for each in settings if each != "transport.form=lossless")
         key = json.dumps([method, settings, alike])
         if key not in known:
             folder = tmp_path_factory.mktemp(method)
@@ -216,6 +217,19 @@ def test_in_fedcollm_devices_send_the_proxy_and_get_its_mean_as_the_server_train
     }
 
 
+@pytest.mark.parametrize(("form", "rate"), [("bfloat16", 2), ("int8", 64 / 17)])
+@pytest.mark.parametrize("method", ["fedlora", "fedcollm"])
+def test_weights_travel_in_the_form_of_the_run(
+    train: Train, method: str, form: str, rate: float
+) -> None:
+    whole, lossy = train(method, alike=True), train(method, f"transport.form={form}", alike=True)
+    for one, other in zip(whole.rows("ledger"), lossy.rows("ledger"), strict=True):
+        assert one["tensor_bytes"] / other["tensor_bytes"] == pytest.approx(rate, rel=0.01)
+    exact, rounded = ends(whole), ends(lossy)
+    lost = sum((exact[name] - value).square().sum() for name, value in rounded.items())
+    assert 0 < lost < 0.01 * sum(value.square().sum() for value in exact.values())
+
+
 def test_in_fedmkt_numbers_on_public_text_travel_and_no_weights(train: Train) -> None:
     run = train("fedmkt", "method.fedmkt.top_tokens=7")
     assert sorted(run.messages) == sorted(
@@ -239,29 +253,31 @@ def test_in_llm2slm_nothing_flows_back(train: Train) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "phase"),
+    ("method", "phase", "form"),
     [
-        ("fedmkt", "round-1/travel/tune"),
-        ("fedmkt", "round-2/server/learn"),
-        ("fedmkt", "round-2/travel/learn"),
-        ("fedcollm", "round-1/server/mutual"),
-        ("fedcollm", "round-2/travel/receive"),
-        ("fedlora", "round-2/server/aggregate"),
+        ("fedmkt", "round-1/travel/tune", "lossless"),
+        ("fedmkt", "round-2/server/learn", "lossless"),
+        ("fedmkt", "round-2/travel/learn", "lossless"),
+        ("fedcollm", "round-1/server/mutual", "lossless"),
+        ("fedcollm", "round-2/travel/receive", "int8"),
+        ("fedlora", "round-2/server/aggregate", "lossless"),
+        ("fedlora", "round-2/server/aggregate", "int8"),
     ],
 )
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
-    train: Train, tmp_path: Path, cache: Path, method: str, phase: str
+    train: Train, tmp_path: Path, cache: Path, method: str, phase: str, form: str
 ) -> None:
     class Stop(Quiet):
         def phase_started(self, name: str) -> None:
             if name.startswith(phase):
                 raise KeyboardInterrupt
 
-    whole = train(method, alike=True)
+    setting = f"transport.form={form}"
+    whole = train(method, setting, alike=True)
     path = write(tmp_path, alike=True)
     with pytest.raises(KeyboardInterrupt):
-        listen(path, tmp_path / "run", cache, method, observer=Stop())
-    again = listen(path, tmp_path / "run", cache, method)
+        listen(path, tmp_path / "run", cache, method, setting, observer=Stop())
+    again = listen(path, tmp_path / "run", cache, method, setting)
     assert again.rows("ledger") == whole.rows("ledger")
     wanted, found = whole.states(), again.states()
     assert wanted.keys() == found.keys()
@@ -310,12 +326,18 @@ def test_the_report_and_a_dry_run_say_which_method_it_is(
 
 
 @pytest.mark.parametrize(
-    ("method", "alike"), [*((method, False) for method in METHODS), ("fedlora", True)]
+    ("method", "alike", "form"),
+    [
+        *((method, False, "lossless") for method in METHODS),
+        ("fedlora", True, "lossless"),
+        ("fedlora", True, "int8"),
+        ("fedcollm", True, "bfloat16"),
+    ],
 )
 def test_a_dry_run_tells_a_baselines_parts_and_traffic(
-    train: Train, cache: Path, method: str, alike: bool
+    train: Train, cache: Path, method: str, alike: bool, form: str
 ) -> None:
-    run = train(method, alike=alike)
+    run = train(method, f"transport.form={form}", alike=alike)
     found = check_run(load_config(run.folder / "config.yaml"), cache)
     assert {part.name: part.steps for part in found.parts} == run.steps()
     sent = sum(row["tensor_bytes"] for row in run.rows("ledger"))

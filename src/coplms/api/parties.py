@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from coplms.config.method import WITH_PROXY
 from coplms.config.model import ModelConfig
 from coplms.config.participation import draw_devices
 from coplms.config.run import RunConfig
+from coplms.consortium.journal import Saved
 from coplms.consortium.members import (
     OWN,
     SHARED,
@@ -29,7 +29,8 @@ from coplms.methods.baseline import Client
 from coplms.training.learner import Learner
 from coplms.training.pair import Pairing
 from coplms.transport.codec import Message, Schema, decode, encode
-from coplms.transport.ledger import Ledger, LedgerEntry
+from coplms.transport.ledger import Direction, Ledger, LedgerEntry
+from coplms.transport.part_exchange import PartExchange
 
 
 @dataclass(eq=False)
@@ -48,6 +49,7 @@ class SimulatedParties:
 
     def __post_init__(self) -> None:
         self._slms = {each.name: each.slm for each in self.config.devices if each.slm is not None}
+        self._exchanges: dict[str, PartExchange] = {}
 
     @property
     def config(self) -> RunConfig:
@@ -116,6 +118,8 @@ class SimulatedParties:
     def client(self, name: str) -> Client:
         """A device in its newest state."""
         client = self._proxy_client(name) if self.has_proxy else self._slm_client(name)
+        if self._is_lossy and name not in self._exchanges:
+            self._exchanges[name] = self._exchange(client)
         self.builder.journal.restore(client.part)
         return client
 
@@ -127,7 +131,7 @@ class SimulatedParties:
         self,
         round_number: int,
         device: str,
-        direction: Literal["up", "down"],
+        direction: Direction,
         tensors: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
         """What arrives of a message; its bytes are those of `coplms.transport.codec`."""
@@ -138,7 +142,36 @@ class SimulatedParties:
         self.ledger.append(LedgerEntry(round_number, device, direction, len(data), values, content))
         return decode(data, Schema("baseline", None, len(data))).tensors
 
+    def carry_part(
+        self, round_number: int, client: Client, direction: Direction, values: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """What arrives of a client's trained part, in the form of `transport.form`."""
+        if not self._is_lossy:
+            return self.carry(round_number, client.name, direction, values)
+        exchange = self._exchanges[client.name]
+        packed = exchange.pack(direction, values)
+        arrived = self.carry(round_number, client.name, direction, {"packed": packed})
+        return exchange.receive(direction, arrived["packed"])
+
+    def senders(self, names: Sequence[str], direction: Direction) -> Sequence[Saved]:
+        """What a checkpoint has to hold of these clients' messages: nothing where none loses."""
+        if not self._is_lossy:
+            return []
+        return [self._exchanges[name].senders[direction] for name in names]
+
     # Devices -------------------------------------------------------------------------------
+
+    @property
+    def _is_lossy(self) -> bool:
+        return self.config.transport.form != "lossless"
+
+    def _exchange(self, untrained: Client) -> PartExchange:
+        transport = self.config.transport
+        initial = untrained.part.values()
+        found = PartExchange(untrained.name, initial, transport.form, transport.block)
+        for sender in found.senders.values():
+            self.builder.journal.restore(sender)
+        return found
 
     def slm_of(self, name: str) -> ModelConfig:
         """What a device's SLM is made from."""

@@ -119,15 +119,16 @@ def _sent(
     num_public: int,
     lengths: Mapping[str, Lengths],
 ) -> int:
-    """Bytes of one round of a baseline; tensors travel as they are."""
+    """Bytes of one round of a baseline; only weights take the form of `transport.form`."""
     own = {plan.member: plan for plan in plans if plan.member == SERVER or plan.role == "slm"}
     if config.method.name == "fedlora":
         groups = Counter(id(own[name].outline) for name in drawn)
         alike = [own[name] for name in drawn if groups[id(own[name].outline)] > 1]
-        return 2 * sum(plan.parts[0].size.num_bytes for plan in alike)
+        return 2 * sum(_packed_bytes(plan.parts[0].size, config.transport) for plan in alike)
     if config.method.name == "fedcollm":
         # Those that are drawn send; all devices are sent the average.
-        return (len(drawn) + len(config.devices)) * plans[1].parts[0].size.num_bytes
+        num_messages = len(drawn) + len(config.devices)
+        return num_messages * _packed_bytes(plans[1].parts[0].size, config.transport)
 
     def said(member: str) -> int:
         """What a member says of the public text: K logits and ids a token, a cost an answer."""
@@ -177,7 +178,7 @@ def check_disk(config: RunConfig, plans: Sequence[ModelPlan], output: Path) -> D
     written = max(own) + max((plan.parts[0].size.num_bytes for plan in proxies), default=0)
     existing = next(each for each in (output, *output.absolute().parents) if each.exists())
     return DiskCheck(
-        checkpoints=STATES * (sum(parts) + alone + written) + _messages(config, proxies),
+        checkpoints=STATES * (sum(parts) + alone + written) + _messages(config, plans),
         proxies=proxies[0].folder_bytes if proxies else 0,
         results=sum(parts),
         present=sum(file.stat().st_size for file in output.rglob("*") if file.is_file()),
@@ -185,15 +186,23 @@ def check_disk(config: RunConfig, plans: Sequence[ModelPlan], output: Path) -> D
     )
 
 
-def _messages(config: RunConfig, proxies: Sequence[ModelPlan]) -> int:
-    """Bytes of the messages that are kept; baselines keep none."""
-    if config.method.name != "coplms":
-        return 0
-    shared = proxies[0].parts[0].size
-    packed = _packed_bytes(shared, config.transport)
-    lost = 0 if config.transport.form == "lossless" else 4 * shared.num_parameters
-    # Every sender keeps its newest message and what it lost; the server keeps a round's uploads.
-    return (len(proxies) + 1) * (packed + lost) + _num_chosen(config) * packed
+def _messages(config: RunConfig, plans: Sequence[ModelPlan]) -> int:
+    """Bytes of the messages that are kept, and of what they lost."""
+    transport, name = config.transport, config.method.name
+    if name == "coplms":
+        proxies = [plan.parts[0].size for plan in plans if plan.role == "dpm"]
+        uploads = _num_chosen(config) * _packed_bytes(proxies[0], transport)
+        return (len(proxies) + 1) * _sender_bytes(proxies[0], transport) + uploads
+    if name in ("fedlora", "fedcollm") and transport.form != "lossless":
+        own = [plan.parts[0].size for plan in plans if plan.member != SERVER]
+        return 2 * sum(_sender_bytes(size, transport) for size in own)
+    return 0
+
+
+def _sender_bytes(size: Size, transport: TransportConfig) -> int:
+    """What one direction of a part keeps: its newest message, and what it has lost."""
+    lost = 0 if transport.form == "lossless" else 4 * size.num_parameters
+    return _packed_bytes(size, transport) + lost
 
 
 def disk_error(disk: DiskCheck, output: Path) -> RunError | None:

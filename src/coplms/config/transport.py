@@ -1,4 +1,4 @@
-"""How tensors travel between server and devices."""
+"""How weights travel between server and devices."""
 
 from typing import Literal
 
@@ -8,9 +8,10 @@ from coplms.config.base import Section
 
 
 class TransportConfig(Section):
-    """How tensors travel between server and devices.
+    """How weights travel between server and devices.
 
-    The lossy forms send changes; what one message loses is added to the next.
+    The lossy forms send changes; what one message loses is added to the next. Numbers on public
+    text, as FedMKT and LLM2SLM send them, always travel as they are.
     """
 
     form: Literal["lossless", "bfloat16", "int8"] = "lossless"

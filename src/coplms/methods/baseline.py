@@ -7,17 +7,18 @@ counts it as the message that a network would carry, and returns only what was i
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
-from coplms.consortium.journal import Journal
+from coplms.consortium.journal import Journal, Saved
 from coplms.consortium.members import PublicText
 from coplms.data.example import Example
 from coplms.data.members import MemberData
 from coplms.training.learner import Learner
 from coplms.training.pair import Pairing
 from coplms.training.part import Part
+from coplms.transport.ledger import Direction
 
 
 @dataclass(eq=False)
@@ -83,10 +84,22 @@ class Parties(Protocol):
         self,
         round_number: int,
         device: str,
-        direction: Literal["up", "down"],
+        direction: Direction,
         tensors: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
         """What arrives of a message, which is counted."""
+
+    def carry_part(
+        self,
+        round_number: int,
+        client: Client,
+        direction: Direction,
+        values: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """What arrives of a client's trained part, in the form in which the run sends weights."""
+
+    def senders(self, names: Sequence[str], direction: Direction) -> Sequence[Saved]:
+        """What a checkpoint has to hold of parts that were carried: what their messages lost."""
 
 
 class Baseline(Protocol):

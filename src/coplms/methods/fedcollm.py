@@ -56,16 +56,18 @@ class FedCollm:
                 pairing, (shared, own), pools, steps, lambda: exchange, self.optimizer, phase
             )
 
-        journal.phase(Label(number, SERVER, "aggregate"), aggregate, [shared])
+        sent = parties.senders(names, "up")
+        journal.phase(Label(number, SERVER, "aggregate"), aggregate, [shared, *sent])
         journal.phase(Label(number, SERVER, "mutual"), mutual, [shared, own])
         for client in clients(parties, parties.names):
 
             def receive(_: Phase, client: Client = client) -> dict[str, float]:
-                values = parties.carry(number, client.name, "down", shared.values())
+                values = parties.carry_part(number, client, "down", shared.values())
                 client.part.load_values(values)
                 return {}
 
-            journal.phase(Label(number, client.name, "receive"), receive, [client.part])
+            sent = parties.senders([client.name], "down")
+            journal.phase(Label(number, client.name, "receive"), receive, [client.part, *sent])
 
 
 def exchange_of(config: FedCollmConfig) -> Exchange:

@@ -69,19 +69,21 @@ class FedLora:
             average.values = weighted_mean(uploads(number, names, parties))
             return {"num_devices": len(names)}
 
-        journal.phase(Label(number, SERVER, f"aggregate-{place}"), aggregate, [average])
+        sent = parties.senders(names, "up")
+        journal.phase(Label(number, SERVER, f"aggregate-{place}"), aggregate, [average, *sent])
         for client in clients(parties, names):
 
             def receive(_: Phase, client: Client = client) -> dict[str, float]:
-                values = parties.carry(number, client.name, "down", average.values)
+                values = parties.carry_part(number, client, "down", average.values)
                 client.part.load_values(values)
                 return {}
 
-            journal.phase(Label(number, client.name, "receive"), receive, [client.part])
+            sent = parties.senders([client.name], "down")
+            journal.phase(Label(number, client.name, "receive"), receive, [client.part, *sent])
 
 
 def uploads(number: int, names: Sequence[str], parties: Parties) -> Iterator[Upload]:
     """What each device sends of its model, one at a time."""
     for client in clients(parties, names):
-        values = parties.carry(number, client.name, "up", client.part.values())
+        values = parties.carry_part(number, client, "up", client.part.values())
         yield Upload(number, client.name, values, len(client.data.train))

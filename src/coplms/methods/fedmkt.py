@@ -24,7 +24,6 @@ compared; a fallback target is the token that is due, not the one before it.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -45,6 +44,7 @@ from coplms.training.part import Part
 from coplms.training.phases import Phase, learn_lessons, tune
 from coplms.training.pools import Pool
 from coplms.training.soft_targets import Lesson, SoftTargets, TopTokens, top_tokens
+from coplms.transport.ledger import Direction
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class FedMkt:
         model: Learner,
         text: Sequence[Example],
         device: str,
-        direction: Literal["up", "down"],
+        direction: Direction,
         parties: Parties,
     ) -> list[TopTokens]:
         return carried(self._tops(model, text), parties, number, device, direction)
@@ -157,7 +157,7 @@ def carried(
     parties: Parties,
     number: int,
     device: str,
-    direction: Literal["up", "down"],
+    direction: Direction,
 ) -> list[TopTokens]:
     """What the receiver makes of a message; it knows the sender's tokenizer, so not its lengths."""
     message = {
