@@ -21,6 +21,7 @@ from coplms.api.post import Network
 from coplms.api.schedule import plan
 from coplms.cli.check import print_check
 from coplms.config.load import load_config
+from coplms.config.participation import draw_devices
 from coplms.consortium.record import read_history
 from coplms.errors import ConfigError
 from coplms.report.html import render
@@ -187,6 +188,18 @@ def test_equal_models_get_the_mean_weighted_by_examples(train: Train) -> None:
         final = states[f"{device}/slm"]
         for name, value in run.messages[2, device, "down"].items():
             assert torch.equal(final[f"value/{name}"], value)
+
+
+def test_a_device_that_was_not_drawn_gets_the_average_too(train: Train) -> None:
+    run = train("fedlora", "method.participation=0.5", alike=True)
+    ups = [(number, name) for number, name, way in run.messages if way == "up"]
+    downs = {(number, name) for number, name, way in run.messages if way == "down"}
+    assert ups == [(number, draw_devices(DEVICES, 0.5, 0, number)[0]) for number in (1, 2)]
+    assert downs == {(number, name) for number in (1, 2) for name in DEVICES}
+    (_, last), states = ups[-1], run.states()
+    for device in DEVICES:
+        for name, value in run.messages[2, last, "up"].items():
+            assert torch.equal(states[f"{device}/slm"][f"value/{name}"], value)
 
 
 def check_mean(run: Found, number: int) -> None:

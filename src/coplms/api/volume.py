@@ -122,11 +122,16 @@ def _sent(
     """Bytes of one round of a baseline; only weights take the form of `transport.form`."""
     own = {plan.member: plan for plan in plans if plan.member == SERVER or plan.role == "slm"}
     if config.method.name == "fedlora":
-        groups = Counter(id(own[name].outline) for name in drawn)
-        alike = [own[name] for name in drawn if groups[id(own[name].outline)] > 1]
-        return 2 * sum(_packed_bytes(plan.parts[0].size, config.transport) for plan in alike)
-    if config.method.name == "fedcollm":
-        # Those that are drawn send; all devices are sent the average.
+        # Those that are drawn send; all devices of their group are sent the average.
+        groups = Counter(id(plan.outline) for member, plan in own.items() if member != SERVER)
+        senders = Counter(id(own[name].outline) for name in drawn)
+        sizes = {id(plan.outline): plan.parts[0].size for plan in own.values()}
+        return sum(
+            (count + groups[group]) * _packed_bytes(sizes[group], config.transport)
+            for group, count in senders.items()
+            if groups[group] > 1
+        )
+    if config.method.name == "fedcollm":  # likewise
         num_messages = len(drawn) + len(config.devices)
         return num_messages * _packed_bytes(plans[1].parts[0].size, config.transport)
 

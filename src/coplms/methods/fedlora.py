@@ -48,30 +48,39 @@ class FedLora:
     optimizer: OptimizerConfig
 
     def round(self, number: int, parties: Parties, journal: Journal) -> None:
-        """Everybody tunes, equal models are averaged, and their devices get the average."""
+        """Those that are drawn tune; equal models are averaged, and all their devices get that."""
         alone = Standalone(self.config, self.optimizer)
-        groups: dict[str, list[str]] = {}
-        for client in clients(parties, parties.drawn(number)):
-            groups.setdefault(client.group, []).append(client.name)
+        drawn = parties.drawn(number)
+        for client in clients(parties, drawn):
             alone.tune_client(number, client, visible(client, parties), journal)
         alone.tune_server(number, parties, parties.server.train, journal)
-        for place, names in enumerate(groups.values()):
-            if len(names) > 1:
-                self._average(number, place, names, parties, journal)
+        groups: dict[str, list[str]] = {}
+        for client in clients(parties, parties.names):
+            groups.setdefault(client.group, []).append(client.name)
+        for place, group in enumerate(groups.values()):
+            senders = [name for name in group if name in drawn]
+            if len(group) > 1 and senders:
+                self._average(number, place, senders, group, parties, journal)
 
     def _average(
-        self, number: int, place: int, names: Sequence[str], parties: Parties, journal: Journal
+        self,
+        number: int,
+        place: int,
+        senders: Sequence[str],
+        group: Sequence[str],
+        parties: Parties,
+        journal: Journal,
     ) -> None:
         average = Average(f"{SERVER}/group-{place}")
         journal.restore(average)
 
         def aggregate(_: Phase) -> dict[str, float]:
-            average.values = weighted_mean(uploads(number, names, parties))
-            return {"num_devices": len(names)}
+            average.values = weighted_mean(uploads(number, senders, parties))
+            return {"num_devices": len(senders)}
 
-        sent = parties.senders(names, "up")
+        sent = parties.senders(senders, "up")
         journal.phase(Label(number, SERVER, f"aggregate-{place}"), aggregate, [average, *sent])
-        for client in clients(parties, names):
+        for client in clients(parties, group):
 
             def receive(_: Phase, client: Client = client) -> dict[str, float]:
                 values = parties.carry_part(number, client, "down", average.values)

@@ -78,14 +78,31 @@ def test_fedcollm_sends_the_dpms_part_up_and_to_all_devices_down(make_config: Ma
     assert traffic_of(config).per_round == 3 * plans[1].parts[0].size.num_bytes
 
 
-def test_fedlora_averages_devices_with_the_same_model(make_config: MakeConfig) -> None:
+@pytest.mark.parametrize(("participation", "messages"), [(1.0, 4), (0.67, 3)])
+def test_fedlora_averages_devices_with_the_same_model(
+    make_config: MakeConfig, participation: float, messages: int
+) -> None:
     first, second = (each.model_dump() for each in make_config().devices)
     devices = [first | {"name": "a"}, second | {"name": "b"}, first | {"name": "c"}]
-    config = make_config(devices=devices, method={"name": "fedlora"})
+    method = {"name": "fedlora", "rounds": 1, "participation": participation}
+    config = make_config(devices=devices, method=method)
     plans = plan_models(config, {})
     assert [plan.role for plan in plans] == ["llm", "slm", "slm", "slm"]
+    if participation < 1:  # one of the two that are alike
+        assert draw_devices("abc", participation, config.seed, 1) == ["b", "c"]
     traffic = estimate_traffic(config, plans, load_data(config), THREE)
-    assert traffic.per_round == 2 * 2 * plans[1].parts[0].size.num_bytes
+    assert traffic.per_round == messages * plans[1].parts[0].size.num_bytes
+
+
+def test_weights_of_baselines_take_the_runs_form(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(method={"name": "fedcollm"}, transport={"form": "int8", "block": 8})
+    plans = plan_models(config, {})
+    number = plans[1].parts[0].size.num_parameters
+    packed = number + 4 * -(-number // 8)
+    assert traffic_of(config).per_round == 4 * packed
+    plain = make_config(method={"name": "fedcollm"})
+    whole, other = (check_disk(each, plans, tmp_path / "run") for each in (plain, config))
+    assert other.checkpoints - whole.checkpoints == 2 * 2 * (packed + 4 * number)
 
 
 def test_a_baselines_disk_holds_its_models_and_no_messages(
