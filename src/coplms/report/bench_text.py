@@ -52,9 +52,7 @@ def markdown(
         lines += [_line(_cells(each)) for each in rows]
         lines += ["", f"{place}, what it took:", "", *_header(["Method", *COSTS])]
         lines += [_line([each.method, *cost_cells(each)]) for each in rows]
-        lines += ["", *_each_model(place, found, methods)]
-        for metric, name in METRICS.items():
-            lines += _equal_bytes(f"{place}, {name} at equal bytes:", found, methods, metric)
+        lines += ["", *_folded(place, found, methods)]
     return "\n".join([*lines, *_rates(choices)])
 
 
@@ -79,6 +77,17 @@ def _cells(found: Row) -> list[str]:
 
 def _both(cells: Sequence[str]) -> str:
     return cells[0] if len(set(cells)) == 1 and cells[0] == DASH else " / ".join(cells)
+
+
+def _folded(place: str, outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[str]:
+    """What few readers want to see at once, behind a line to click on."""
+    lines = _each_model(place, outcomes, methods)
+    for metric, name in METRICS.items():
+        lines += _equal_bytes(f"{place}, {name} at equal bytes:", outcomes, methods, metric)
+    if not lines:
+        return []
+    title = f"{place}: every model, and scores at equal bytes"
+    return [f"<details><summary>{title}</summary>", "", *lines, "</details>", ""]
 
 
 def _each_model(place: str, outcomes: Sequence[Outcome], methods: Sequence[str]) -> list[str]:
