@@ -234,7 +234,7 @@ def lead_cells(tables: Tables, first: str, no_rivals: Iterable[str]) -> list[lis
 
 
 def _percent(value: float) -> str:
-    return f"{value:+.1f} %"
+    return f"{round(value, 1) + 0.0:+.1f} %"  # + 0.0: no lead is no negative one
 
 
 def p_text(value: float | None) -> str:

@@ -200,6 +200,8 @@ def test_the_markdown_leads_are_per_data_set_and_on_average(outcome: Make) -> No
     assert "| e, p | 1 | b | +0.0 % | b | +0.0 % |" in lines
     assert "| mean |  |  | +5.0 % |  | +5.0 % |" in lines
     assert "lead" not in markdown([ours], ["a"], ())
+    hardly = markdown([ours, outcome("b", 0, 44.001, 44.0)], ["a", "b"], ())
+    assert "| d, p | 1 | b | +0.0 % | b | +0.0 % |" in hardly.splitlines()
 
 
 def test_every_method_stands_on_every_data_set_and_on_average(outcome: Make) -> None:
