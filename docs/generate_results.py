@@ -14,6 +14,7 @@ from coplms.api.compared import made_with
 from coplms.api.kept_cells import KeptCell, read_cells
 from coplms.config.bench import BenchConfig
 from coplms.config.load import load_bench
+from coplms.report.bench_methods import tables_of
 from coplms.report.bench_rates import choices
 from coplms.report.bench_text import markdown, overview_text
 
@@ -36,7 +37,8 @@ def render(page: str) -> str:
 def overview(name: str) -> str:
     """Every method on every data set, by the cells of `docs/bench/NAME.jsonl`."""
     outcomes = [each.outcome for each in cells_of(name) if not each.is_trial]
-    return overview_text(outcomes, [each.name for each in bench_of(name).methods]) + "\n"
+    methods = [each.name for each in bench_of(name).methods]
+    return overview_text(tables_of(outcomes, methods), methods) + "\n"
 
 
 def tables(name: str) -> str:

@@ -74,6 +74,14 @@ class SimulatedParties:
         return list(self._slms)
 
     @property
+    def groups(self) -> Sequence[Sequence[str]]:
+        """All devices, each beside those with an SLM of the same `Client.group`."""
+        found: dict[str, list[str]] = {}
+        for name, model in self._slms.items():
+            found.setdefault(_group_of(model), []).append(name)
+        return list(found.values())
+
+    @property
     def cache(self) -> Path | None:
         """Folder of class and vocabulary maps."""
         return self.builder.cache
@@ -118,7 +126,7 @@ class SimulatedParties:
     def client(self, name: str) -> Client:
         """A device in its newest state."""
         client = self._proxy_client(name) if self.has_proxy else self._slm_client(name)
-        if self._is_lossy and name not in self._exchanges:
+        if self.config.transport.is_lossy and name not in self._exchanges:
             self._exchanges[name] = self._exchange(client)
         self.builder.journal.restore(client.part)
         return client
@@ -146,7 +154,7 @@ class SimulatedParties:
         self, round_number: int, client: Client, direction: Direction, values: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """What arrives of a client's trained part, in the form of `transport.form`."""
-        if not self._is_lossy:
+        if not self.config.transport.is_lossy:
             return self.carry(round_number, client.name, direction, values)
         exchange = self._exchanges[client.name]
         packed = exchange.pack(direction, values)
@@ -155,15 +163,11 @@ class SimulatedParties:
 
     def senders(self, names: Sequence[str], direction: Direction) -> Sequence[Saved]:
         """What a checkpoint has to hold of these clients' messages: nothing where none loses."""
-        if not self._is_lossy:
+        if not self.config.transport.is_lossy:
             return []
         return [self._exchanges[name].senders[direction] for name in names]
 
     # Devices -------------------------------------------------------------------------------
-
-    @property
-    def _is_lossy(self) -> bool:
-        return self.config.transport.form != "lossless"
 
     def _exchange(self, untrained: Client) -> PartExchange:
         transport = self.config.transport
@@ -182,7 +186,7 @@ class SimulatedParties:
         steps = self.config.method.device_steps
         learner = self.workshop.slm(self.assembler, model, f"{name}/slm", steps)
         data = self.builder.data.devices[name]
-        return Client(name, learner, learner.parts[OWN], data, model.model_dump_json())
+        return Client(name, learner, learner.parts[OWN], data, _group_of(model))
 
     def _proxy_client(self, name: str) -> Client:
         folder: Path = self.builder.proxy_folder(self.llm)
@@ -193,3 +197,8 @@ class SimulatedParties:
         learner.parts[SHARED] = self.assembler.part(f"{name}/dpm-shared", parameters, steps, rate)
         data = self.builder.data.devices[name]
         return Client(name, learner, learner.parts[SHARED], data, "dpm")
+
+
+def _group_of(slm: ModelConfig) -> str:
+    """Equal for SLMs that are copies of one another before training."""
+    return slm.model_dump_json()

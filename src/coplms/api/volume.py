@@ -159,7 +159,7 @@ def _num_chosen(config: RunConfig) -> int:
 
 def _packed_bytes(size: Size, transport: TransportConfig) -> int:
     """Bytes of a shared part on the wire, as `coplms.transport.packing` has them."""
-    if transport.form == "lossless":
+    if not transport.is_lossy:
         return size.num_bytes
     if transport.form == "bfloat16":
         return 2 * size.num_parameters
@@ -198,7 +198,7 @@ def _messages(config: RunConfig, plans: Sequence[ModelPlan]) -> int:
         proxies = [plan.parts[0].size for plan in plans if plan.role == "dpm"]
         uploads = _num_chosen(config) * _packed_bytes(proxies[0], transport)
         return (len(proxies) + 1) * _sender_bytes(proxies[0], transport) + uploads
-    if name in ("fedlora", "fedcollm") and transport.form != "lossless":
+    if name in ("fedlora", "fedcollm") and transport.is_lossy:
         own = [plan.parts[0].size for plan in plans if plan.member != SERVER]
         return 2 * sum(_sender_bytes(size, transport) for size in own)
     return 0
@@ -206,7 +206,7 @@ def _messages(config: RunConfig, plans: Sequence[ModelPlan]) -> int:
 
 def _sender_bytes(size: Size, transport: TransportConfig) -> int:
     """What one direction of a part keeps: its newest message, and what it has lost."""
-    lost = 0 if transport.form == "lossless" else 4 * size.num_parameters
+    lost = 4 * size.num_parameters if transport.is_lossy else 0
     return _packed_bytes(size, transport) + lost
 
 

@@ -20,3 +20,8 @@ class TransportConfig(Section):
     block: int = Field(64, ge=8)
     """Values that share a scale in int8. Fewer are more exact, and cost more bytes: 4 / block per
     value."""
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether messages lose something."""
+        return self.form != "lossless"

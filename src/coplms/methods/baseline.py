@@ -60,6 +60,10 @@ class Parties(Protocol):
         """All devices."""
 
     @property
+    def groups(self) -> Sequence[Sequence[str]]:
+        """All devices, each beside those with an SLM of the same `Client.group`."""
+
+    @property
     def cache(self) -> Path | None:
         """Folder for what follows from tokenizers alone; None keeps nothing."""
 

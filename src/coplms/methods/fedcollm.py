@@ -21,8 +21,8 @@ from coplms.consortium.journal import Journal, Label
 from coplms.consortium.members import OWN, SHARED
 from coplms.consortium.messages import SERVER
 from coplms.losses.mutual import Exchange
-from coplms.methods.baseline import Client, Parties, clients, part_of, visible
-from coplms.methods.fedlora import uploads
+from coplms.methods.baseline import Parties, clients, part_of, visible
+from coplms.methods.fedlora import hand_out, uploads
 from coplms.methods.standalone import Standalone
 from coplms.training.phases import Phase, mutual_learn
 from coplms.training.pools import Pool
@@ -59,15 +59,7 @@ class FedCollm:
         sent = parties.senders(names, "up")
         journal.phase(Label(number, SERVER, "aggregate"), aggregate, [shared, *sent])
         journal.phase(Label(number, SERVER, "mutual"), mutual, [shared, own])
-        for client in clients(parties, parties.names):
-
-            def receive(_: Phase, client: Client = client) -> dict[str, float]:
-                values = parties.carry_part(number, client, "down", shared.values())
-                client.part.load_values(values)
-                return {}
-
-            sent = parties.senders([client.name], "down")
-            journal.phase(Label(number, client.name, "receive"), receive, [client.part, *sent])
+        hand_out(number, shared.values(), parties.names, parties, journal)
 
 
 def exchange_of(config: FedCollmConfig) -> Exchange:

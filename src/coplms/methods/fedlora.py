@@ -54,10 +54,7 @@ class FedLora:
         for client in clients(parties, drawn):
             alone.tune_client(number, client, visible(client, parties), journal)
         alone.tune_server(number, parties, parties.server.train, journal)
-        groups: dict[str, list[str]] = {}
-        for client in clients(parties, parties.names):
-            groups.setdefault(client.group, []).append(client.name)
-        for place, group in enumerate(groups.values()):
+        for place, group in enumerate(parties.groups):
             senders = [name for name in group if name in drawn]
             if len(group) > 1 and senders:
                 self._average(number, place, senders, group, parties, journal)
@@ -80,15 +77,7 @@ class FedLora:
 
         sent = parties.senders(senders, "up")
         journal.phase(Label(number, SERVER, f"aggregate-{place}"), aggregate, [average, *sent])
-        for client in clients(parties, group):
-
-            def receive(_: Phase, client: Client = client) -> dict[str, float]:
-                values = parties.carry_part(number, client, "down", average.values)
-                client.part.load_values(values)
-                return {}
-
-            sent = parties.senders([client.name], "down")
-            journal.phase(Label(number, client.name, "receive"), receive, [client.part, *sent])
+        hand_out(number, average.values, group, parties, journal)
 
 
 def uploads(number: int, names: Sequence[str], parties: Parties) -> Iterator[Upload]:
@@ -96,3 +85,21 @@ def uploads(number: int, names: Sequence[str], parties: Parties) -> Iterator[Upl
     for client in clients(parties, names):
         values = parties.carry_part(number, client, "up", client.part.values())
         yield Upload(number, client.name, values, len(client.data.train))
+
+
+def hand_out(
+    number: int,
+    average: Mapping[str, Tensor],
+    names: Sequence[str],
+    parties: Parties,
+    journal: Journal,
+) -> None:
+    """Each of these devices gets the average, and goes on from what arrives of it."""
+    for client in clients(parties, names):
+
+        def receive(_: Phase, client: Client = client) -> dict[str, float]:
+            client.part.load_values(parties.carry_part(number, client, "down", average))
+            return {}
+
+        sent = parties.senders([client.name], "down")
+        journal.phase(Label(number, client.name, "receive"), receive, [client.part, *sent])

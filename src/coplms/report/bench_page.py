@@ -8,13 +8,13 @@ from coplms.report.bench_curves import curves, domain_curves, model_curves
 from coplms.report.bench_methods import (
     Row,
     Spread,
+    Tables,
     groups,
     lead_cells,
     models_of,
     overview,
     overview_columns,
     p_text,
-    rows_of,
     score_columns,
     spread_of,
     tables_of,
@@ -53,8 +53,9 @@ def bench_page(
     done = {each.about["method"] for each in outcomes}
     methods = [methods[0], *(name for name in methods[1:] if name in done)]
     seeds = sorted({each.about["seed"] for each in outcomes})
+    tables = tables_of(outcomes, methods)
     parts = [
-        _group_section(place, key, found, methods, no_rivals)
+        _group_section(place, key, found, tables[key], methods, no_rivals)
         for place, (key, found) in enumerate(groups(outcomes).items())
     ]
     missing = [] if not num_missing else [_note(num_missing)]
@@ -66,8 +67,8 @@ def bench_page(
             element("h1", title),
             element("p", f"{len(done)} methods, {_seeds(seeds)}", class_="facts"),
             *missing,
-            _leads(outcomes, methods, no_rivals),
-            _overview(outcomes, methods),
+            _leads(tables, methods, no_rivals),
+            _overview(tables, methods),
         ),
         element("main", *parts, _rates(choices), _repeat(outcomes, facts)),
         element("footer", "Written by coplms from the runs beside this page."),
@@ -88,11 +89,10 @@ def _note(num_missing: int) -> Html:
     )
 
 
-def _leads(outcomes: Sequence[Outcome], methods: Sequence[str], no_rivals: Sequence[str]) -> Html:
+def _leads(tables: Tables, methods: Sequence[str], no_rivals: Sequence[str]) -> Html:
     """Per data set the first method's lead over the best of the others."""
     if len(methods) < 2:
         return Html()
-    tables = tables_of(outcomes, methods)
     *lines, means = lead_cells(tables, methods[0], no_rivals)
     if {cell for line in lines for cell in line} <= {DASH}:
         return Html()
@@ -108,9 +108,8 @@ def _leads(outcomes: Sequence[Outcome], methods: Sequence[str], no_rivals: Seque
     return join([element("h2", caption), table(caption, head, element("tbody", *body))])
 
 
-def _overview(outcomes: Sequence[Outcome], methods: Sequence[str]) -> Html:
+def _overview(tables: Tables, methods: Sequence[str]) -> Html:
     """Every method on every data set; nothing where there is one."""
-    tables = tables_of(outcomes, methods)
     if len(tables) < 2:
         return Html()
     head = element("tr", *(header(name, class_="name") for name in overview_columns(tables)))
@@ -127,10 +126,10 @@ def _group_section(
     place: int,
     key: tuple[str, str],
     outcomes: Sequence[Outcome],
+    rows: Sequence[Row],
     methods: Sequence[str],
     no_rivals: Sequence[str],
 ) -> Html:
-    rows = rows_of(outcomes, methods)
     title = f"{key[0]}, {key[1]}"
     hint = (
         "Points of 100 on the test set of all domains, or of the domains that a device holds: mean "

@@ -6,13 +6,13 @@ from coplms.report.bench import KINDS, METRICS, Outcome
 from coplms.report.bench_costs import COSTS, cost_cells
 from coplms.report.bench_methods import (
     Row,
+    Tables,
     groups,
     lead_cells,
     models_of,
     overview,
     overview_columns,
     p_text,
-    rows_of,
     score_columns,
     seeds_text,
     spread_of,
@@ -41,14 +41,15 @@ def markdown(
         no_rivals: Methods that are no rivals.
         choices: Of learning rates.
     """
-    lines = _leads(outcomes, methods, no_rivals)
-    if len(groups(outcomes)) > 1:
-        lines += [f"{_BOTH}, mean over LLM and SLMs:", "", overview_text(outcomes, methods), ""]
+    tables = tables_of(outcomes, methods)
+    lines = _leads(tables, methods[0], no_rivals)
+    if len(tables) > 1:
+        lines += [f"{_BOTH}, mean over LLM and SLMs:", "", overview_text(tables, methods), ""]
     for (data, partition), found in groups(outcomes).items():
         place = f"{data}, {partition}"
         names = ["Method", "seeds", *score_columns(methods[0])]
         lines += [f"{place}, {_BOTH}:", "", *_header(names)]
-        rows = rows_of(found, methods)
+        rows = tables[data, partition]
         lines += [_line(_cells(each)) for each in rows]
         lines += ["", f"{place}, what it took:", "", *_header(["Method", *COSTS])]
         lines += [_line([each.method, *cost_cells(each)]) for each in rows]
@@ -56,9 +57,8 @@ def markdown(
     return "\n".join([*lines, *_rates(choices)])
 
 
-def overview_text(outcomes: Sequence[Outcome], methods: Sequence[str]) -> str:
+def overview_text(tables: Tables, methods: Sequence[str]) -> str:
     """Every method on every data set, both metrics in one cell."""
-    tables = tables_of(outcomes, methods)
     metrics = [overview(tables, methods, metric) for metric in METRICS]
     lines = [
         _line([method, *map(_both, zip(*(found[method] for found in metrics), strict=True))])
@@ -104,12 +104,9 @@ def _each_model(place: str, outcomes: Sequence[Outcome], methods: Sequence[str])
     return [f"{place}, every model:", "", *_header(["Method", *names]), *lines, ""]
 
 
-def _leads(
-    outcomes: Sequence[Outcome], methods: Sequence[str], no_rivals: Sequence[str]
-) -> list[str]:
+def _leads(tables: Tables, first: str, no_rivals: Sequence[str]) -> list[str]:
     """Of every data set, and their mean; nothing without a rival."""
-    tables = tables_of(outcomes, methods)
-    *cells, means = lead_cells(tables, methods[0], no_rivals)
+    *cells, means = lead_cells(tables, first, no_rivals)
     lines = [
         _line([f"{data}, {partition}", seeds_text(rows), *found])
         for ((data, partition), rows), found in zip(tables.items(), cells, strict=True)
@@ -118,7 +115,7 @@ def _leads(
     if not lines:
         return []
     names = [text for name in METRICS.values() for text in (f"best rival, {name}", "lead")]
-    title = f"Relative lead of {methods[0]} over the best other method:"
+    title = f"Relative lead of {first} over the best other method:"
     lines += [_line(["mean", "", *means])] if len(lines) > 1 else []
     return [title, "", *_header(["Data", "seeds", *names]), *lines, ""]
 
