@@ -9,7 +9,7 @@ from coplms.api.grid import Grid
 from coplms.config.load import load_bench, load_config, load_edge
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-NAMES = ("quick", "main", "partitions", "ablations", "ablations-quick", "scale")
+NAMES = ("quick", "main", "partitions", "ablations", "ablations-quick", "ablations-sgd", "scale")
 BENCHES = [
     *(CONFIGS / "bench" / f"{name}.yaml" for name in NAMES),
     CONFIGS / "paper" / "bench.yaml",

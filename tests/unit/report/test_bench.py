@@ -292,3 +292,17 @@ def test_a_method_counts_with_what_it_knew_when_the_bytes_ran_out(outcome: Make)
     assert "within 110 B" in markdown([ours, costly], ["a", "b"], ())
     once = replace(ours, points={"after": ours.points["after"]})
     assert "within" not in markdown([once, costly], ["a", "b"], ())
+
+
+@pytest.mark.parametrize(("num_bytes", "score"), [(1004, "40.0"), (1006, "1.5")])
+def test_half_a_percent_more_counts_as_equal_bytes(
+    outcome: Make, num_bytes: int, score: str
+) -> None:
+    def sent(of: Outcome, total: int) -> Outcome:
+        counts = {"before": 0, "round-1": total, "after": total}
+        points = {when: replace(of.points[when], num_bytes=n) for when, n in counts.items()}
+        return replace(of, points=points)
+
+    cells = [sent(outcome("a", 0, 30.0, 50.0), 1000), sent(outcome("b", 0, 30.0, 50.0), num_bytes)]
+    found = at_equal_bytes(cells, ["a", "b"], "rougeL")["b"]
+    assert [str(each) for each in found] == [score]
