@@ -30,7 +30,7 @@ _CO_TUNED = ("llm", "slm")
 
 @dataclass(frozen=True)
 class Point:
-    """Where a run stood when models were scored.
+    """Where a run stood after a round, or when models were scored.
 
     Attributes:
         round_number: 0 before tuning.
@@ -63,7 +63,8 @@ class Outcome:
     Attributes:
         about: `data`, `partition`, `method`, `seed`.
         scores: (When, member, model, scope) -> metric -> points of 100.
-        points: When -> where the run stood.
+        points: When -> where the run stood: after every round, whether it was scored then or not,
+            and whenever it was.
         peak_bytes: Largest memory of its process.
         command: What repeats it.
         by_domain: (When, member, model) -> domain -> metric -> points of 100; of LLM and SLMs.
@@ -116,7 +117,7 @@ class Outcome:
         return sorted(scored, key=lambda when: self.points[when].round_number)
 
     def per_round(self) -> Costs | None:
-        """Of a round between the first and the end; None without scores of some model to tell.
+        """Of a round between the first and the end; None where there is none.
 
         What is done once lies before the first round's end, or after the last round's.
         """
@@ -156,7 +157,9 @@ def outcome_of(
                 for domain, part in row.get("by_domain", {}).items()
             }
     last = max((int(row["round"]) for row in history.phases), default=0)
-    points = {when: _point(history, _round_of(when, last)) for when, *_ in scores}
+    rounds = (f"round-{number}" for number in range(1, last))
+    times = dict.fromkeys([*(when for when, *_ in scores), *rounds])
+    points = {when: _point(history, _round_of(when, last)) for when in times}
     where = history.environment
     return Outcome(about, scores, points, peak_bytes, command, domains, where)
 

@@ -50,7 +50,7 @@ class Row:
         seeds: Of its runs.
         scores: (Metric, one of `KINDS`) -> points of 100.
         in_all: What a whole run takes, the median over the seeds.
-        per_round: Likewise a round; None where no run was scored after rounds.
+        per_round: Likewise a round; None where no run has one between the first and the last.
         peak_bytes: Of memory.
         gaps: Metric -> its mean less the first method's, over the seeds that both have; empty for
             the first itself.

@@ -247,6 +247,26 @@ def test_a_rounds_costs_leave_out_what_is_done_once(outcome: Make) -> None:
     assert "| a | 100 B | 905 B |" in markdown([scored, ours], ["a"], ())
 
 
+def test_a_rounds_costs_need_no_scores_of_it(history: Callable[..., RunHistory]) -> None:
+    found = outcome_of(
+        history(
+            evaluations=[score("after", "server", "llm", 30.0)],
+            phases=[
+                {"round": number, "kind": "tune", "seconds": seconds}
+                for number, seconds in ((1, 70.0), (2, 20.0), (3, 30.0))
+            ],
+            ledger=[{"round": number, "bytes": 100 * number} for number in (1, 2, 3)],
+        ),
+        {"data": "d", "partition": "p", "method": "a", "seed": 0},
+        2**20,
+        "coplms train",
+    )
+    assert found.per_round() == Costs(200.0, 20.0)
+    assert found.times() == ["after"]
+    assert "over rounds" not in curves("g", [found], ["a"])
+    assert "within" not in markdown([found], ["a"], ())
+
+
 def test_a_methods_colour_is_its_place_in_the_bench(outcome: Make) -> None:
     found = curves("g", [outcome("b", 0, 30.0, 50.0)], ["a", "b"])
     assert "var(--series-1)" in found
