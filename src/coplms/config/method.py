@@ -153,6 +153,9 @@ class MethodConfig(Section):
 
     name: MethodName = "coplms"
     rounds: int = Field(3, ge=1)
+    """Exchanges; `dst.steps` and the steps in `saml` are those of one. More rounds of fewer steps
+    learn more, and the more devices, the more so; `transport.form: int8` pays for four times as
+    many."""
     participation: float = Field(1.0, gt=0, le=1)
     """Part of the devices that is drawn to take part in a round; at least one is."""
     aggregation: Literal["factors", "product"] = "factors"
