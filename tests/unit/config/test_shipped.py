@@ -7,6 +7,7 @@ import pytest
 
 from coplms.api.grid import Grid
 from coplms.config.load import load_bench, load_config, load_edge
+from coplms.config.method import MethodConfig
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 NAMES = ("quick", "main", "partitions", "ablations", "ablations-quick", "ablations-sgd", "scale")
@@ -52,23 +53,35 @@ def test_every_cell_of_a_shipped_bench_loads(path: Path) -> None:
     assert {name: len(found) for name, found in steps.items()} == dict.fromkeys(steps, 1)
 
 
-def test_the_bench_of_numbers_changes_devices_and_their_data_and_nothing_else() -> None:
+def test_the_bench_of_numbers_changes_devices_their_data_and_in_how_many_rounds() -> None:
     grid = Grid(load_bench(CONFIGS / "bench" / "scale.yaml"), CONFIGS / "bench")
     found, main = {}, load_config(CONFIGS / "bench" / "clinc150.yaml")
+    main_rounds = {name: getattr(main.method, name) for name in ("rounds", "dst", "saml")}
     for cell in grid.main({}):
         settings = [f"{key}={json.dumps(value)}" for key, value in cell.settings.items()]
         config = load_config(cell.config, settings)
-        assert config.method.model_copy(update={"name": "coplms"}) == main.method
+        method = config.method.model_copy(update={"name": "coplms"})
+        assert method.model_copy(update=main_rounds) == main.method
+        assert _steps(method) == _steps(main.method)
         pool = config.data.pool
         assert pool is not None
         assert pool.private is not None
-        found[cell.partition] = (len(config.devices), pool.private / len(config.devices))
+        number = len(config.devices)
+        found[cell.partition] = (number, pool.private / number, method.rounds)
     assert found == {
-        "3-devices": (3, 300),
-        "10-devices": (10, 300),
-        "30-devices": (30, 300),
-        "100-each": (3, 100),
+        "3-devices": (3, 300, 3),
+        "10-devices": (10, 300, 3),
+        "10-devices-6-rounds": (10, 300, 6),
+        "30-devices": (30, 300, 3),
+        "30-devices-6-rounds": (30, 300, 6),
+        "100-each": (3, 100, 3),
     }
+
+
+def _steps(method: MethodConfig) -> tuple[int, ...]:
+    """Of SLM, LLM, DPM and domain adapter, over a whole run."""
+    proxy = method.device_proxy_steps
+    return method.device_steps, method.server_steps, proxy, method.domain_steps
 
 
 def test_data_sets_of_the_bench_differ_in_data_and_not_in_models() -> None:
