@@ -1,6 +1,6 @@
 """The learners that a configuration asks for: their parts, and what of them can be trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,10 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def make(zoo: dict[str, Path]) -> MakeAssembler:
-    def assemble(kind: str = "lora", server_proxy: str = "freeze") -> Assembler:
+    def assemble(
+        kind: str = "lora", server_proxy: str = "freeze", distill: Mapping[str, object] = {}
+    ) -> Assembler:
+        saml = {**METHOD["saml"], "server_proxy": server_proxy}
         config = RunConfig.model_validate(
             {
                 "llm": {"model": "mini/tiny"},
@@ -43,7 +46,7 @@ def make(zoo: dict[str, Path]) -> MakeAssembler:
                 "data": {"pool": {"train": {"path": "demo", "format": "demo"}, "max_test": 60}},
                 "tuning": {"kind": kind, "rank": 2, "alpha": 4},
                 "dpm": {"domain_rank": 3},
-                "method": {**METHOD, "saml": {**METHOD["saml"], "server_proxy": server_proxy}},
+                "method": {**METHOD, "saml": saml, "distill": distill},
                 "optimizer": {"learning_rate": 0.1, "proxy_learning_rate": 0.2},
                 "device": "cpu",
             }
@@ -115,6 +118,17 @@ def test_schedules_end_with_the_last_planned_step(
     assert assembler.proxy(zoo["tiny"], "server").parts[SHARED].planned_steps == on_server
     assert assembler.config.method.device_steps == 3 * 7 + 11
     assert assembler.config.method.server_steps == 3 * 4 + 13
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 0.2), (0.05, 0.05)])
+def test_distillation_trains_all_of_the_dpm_at_a_rate_of_its_own(
+    make: MakeAssembler, given: float | None, expected: float
+) -> None:
+    assembler = make("lora", distill={"steps": 6, "learning_rate": given})
+    model = assembler.load(assembler.config.llm, "dpm", torch.device("cpu"))
+    (part,) = assembler.student(model).parts.values()
+    assert (part.planned_steps, part.learning_rate) == (6, expected)
+    assert {id(p) for p in part.parameters.values()} == {id(p) for p in model.network.parameters()}
 
 
 def test_the_domain_adapter_has_a_rank_of_its_own(

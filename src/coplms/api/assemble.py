@@ -132,13 +132,16 @@ class Assembler:
 
     @property
     def proxy_learning_rate(self) -> float:
-        """Peak learning rate of the DPM's shared part, and of all of it in distillation."""
+        """Peak learning rate of the DPM's shared part."""
         optimizer = self.config.optimizer
         return optimizer.proxy_learning_rate or optimizer.learning_rate
 
-    def whole(self, model: LanguageModel, part: str, rate: float, steps: int) -> Learner:
-        """A model whose part `own` is all of it, for distillation."""
-        return self._learner(model, {OWN: self.part(part, base_parameters(model), steps, rate)})
+    def student(self, model: LanguageModel) -> Learner:
+        """The DPM for its distillation: its part `own` is all of it."""
+        settings = self.config.method.distill
+        rate = settings.learning_rate or self.proxy_learning_rate
+        part = self.part("dpm", base_parameters(model), settings.steps, rate)
+        return self._learner(model, {OWN: part})
 
     def _learner(self, model: LanguageModel, parts: dict[str, Part]) -> Learner:
         """A learner of which nothing takes gradients until a phase lets it."""

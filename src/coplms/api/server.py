@@ -101,8 +101,7 @@ class ServerBuilder:
         settings = config.method.distill
         if settings.steps == 0:
             return {}
-        rate = self.assembler.proxy_learning_rate
-        student = self.assembler.whole(model, "dpm", rate, settings.steps)
+        student = self.assembler.student(model)
         texts = [*_as_text(self.data.server.train, config.data.template)]
         texts += [*_as_text(self.data.transfer, config.data.template)]
         texts += read_text(self.distill_text) if self.distill_text else []

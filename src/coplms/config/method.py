@@ -32,6 +32,9 @@ class DistillConfig(Section):
     """LLM -> DPM, once, before round 1, on the server's text."""
 
     steps: int = Field(200, ge=0)
+    learning_rate: float | None = Field(None, gt=0)
+    """Peak; absent: the DPM's. All of the DPM learns here, which wants a lower rate than a LoRA
+    adapter does."""
     text: tuple[str, ...] = ()
     """Further text files (JSONL or JSONL.gz) beside the server's examples; the zoo's text for mini
     models."""

@@ -91,7 +91,7 @@ def test_learners_know_how_their_steps_are_computed(
     assembler = Assembler(config, {})
     learner = assembler.own(config.llm, "llm", 1, "server/llm")
     proxy = assembler.proxy(model_folders["llm"], "one")
-    whole = assembler.whole(learner.model, "llm", 0.1, 1)
-    for found in (learner, proxy, whole):
+    student = assembler.student(learner.model)
+    for found in (learner, proxy, student):
         assert found.compute == config.compute
         assert found.head is None
