@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from coplms.config.bench import BenchConfig, BenchData, BenchMethod, BenchPartition
+from coplms.config.bench import RATE, BenchConfig, BenchData, BenchMethod, BenchPartition
 from coplms.errors import ConfigError
 
 CHOICES = "learning-rates"
@@ -173,7 +173,7 @@ class Grid:
                     for method in self.bench.methods:
                         chosen_on = self.bench.rates_from or data.name
                         rate = rates.get((chosen_on, method.like or method.name))
-                        chosen = {} if rate is None else {"optimizer.learning_rate": rate}
+                        chosen = {} if rate is None else {RATE: rate}
                         yield self._cell(data, partition, method, seed, chosen, None)
 
     def _partitions(self, data: BenchData) -> list[BenchPartition]:
@@ -189,7 +189,7 @@ class Grid:
         last: Mapping[str, Any],
         rate: float | None,
     ) -> Cell:
-        tried = {} if rate is None else {"optimizer.learning_rate": rate}
+        tried = {} if rate is None else {RATE: rate}
         settings = {
             "alone": False,
             "evaluation.each_round": True,

@@ -11,6 +11,9 @@ from coplms.config.method import MethodName
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 """Names of columns and rows; they end up in folders."""
 
+RATE = "optimizer.learning_rate"
+"""What `learning_rates` chooses."""
+
 Settings = dict[str, Any]
 """Key of a run's configuration, with dots -> value, as `--set` takes them."""
 
@@ -124,5 +127,22 @@ class BenchConfig(Section):
                 raise ValueError(
                     f"methods: '{method.name}' is like '{method.like}', for which no learning "
                     f"rate is chosen. Known: {', '.join(sorted(tuned))}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _rates_stand_once(self) -> Self:
+        """A rate from `learning_rates` would silently take the place of these."""
+        named = [
+            (f"{kind} '{each.name}'", each.set)
+            for kind in ("data", "methods", "partitions")
+            for each in getattr(self, kind)
+        ]
+        for place, settings in (("set", self.set), *named) if self.learning_rates else ():
+            if RATE in settings or "learning_rate" in (settings.get("optimizer") or ()):
+                raise ValueError(
+                    f"{place}: sets {RATE}, which `learning_rates` sets too. Leave out one of "
+                    f"them; without `learning_rates`, the bench's `set: {{{RATE}: ...}}` holds for "
+                    f"every row that has none of its own"
                 )
         return self
