@@ -32,6 +32,8 @@ class DistillConfig(Section):
     """LLM -> DPM, once, before round 1, on the server's text."""
 
     steps: int = Field(200, ge=0)
+    """More of them make a better DPM, and cost devices nothing. By LoRA much depends on them where
+    the DPM is sliced, since the rest of it stays as distillation leaves it."""
     learning_rate: float | None = Field(None, gt=0)
     """Peak; absent: the DPM's. All of the DPM learns here, which wants a lower rate than a LoRA
     adapter does."""
