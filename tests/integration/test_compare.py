@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from coplms.api.grid import Grid
 from coplms.config.load import load_bench
 from coplms.errors import ConfigError
 from tests.integration.test_run import write_config
@@ -258,12 +257,3 @@ def command_line(path: Path) -> str:
 def test_mistakes_are_told_by_name(tmp_path: Path, more: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_bench(write_bench(tmp_path, **more))
-
-
-def test_a_row_may_have_a_rate_of_its_own_beside_the_benchs(tmp_path: Path) -> None:
-    own = {"name": "fedmkt", "set": {"optimizer.learning_rate": 0.1}}
-    bench = write_bench(
-        tmp_path, methods=["standalone", own], set={"optimizer.learning_rate": 0.2}, seeds=[0]
-    )
-    cells = list(Grid(load_bench(bench), bench.parent).main({}))
-    assert [cell.settings["optimizer.learning_rate"] for cell in cells] == [0.2, 0.1]

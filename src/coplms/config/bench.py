@@ -1,6 +1,7 @@
 """A bench: the grid of runs that `coplms compare` makes one table of."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Self, cast, get_args
 
 from pydantic import Field, field_validator, model_validator
@@ -133,16 +134,24 @@ class BenchConfig(Section):
     @model_validator(mode="after")
     def _rates_stand_once(self) -> Self:
         """A rate from `learning_rates` would silently take the place of these."""
+        if not self.learning_rates:
+            return self
         named = [
             (f"{kind} '{each.name}'", each.set)
             for kind in ("data", "methods", "partitions")
             for each in getattr(self, kind)
         ]
-        for place, settings in (("set", self.set), *named) if self.learning_rates else ():
-            if RATE in settings or "learning_rate" in (settings.get("optimizer") or ()):
+        for place, settings in [("set", self.set), *named]:
+            if _sets_rate(settings):
                 raise ValueError(
                     f"{place}: sets {RATE}, which `learning_rates` sets too. Leave out one of "
                     f"them; without `learning_rates`, the bench's `set: {{{RATE}: ...}}` holds for "
                     f"every row that has none of its own"
                 )
         return self
+
+
+def _sets_rate(settings: Settings) -> bool:
+    """Whether these name a learning rate, by its dotted key or within their `optimizer`."""
+    optimizer = settings.get("optimizer")
+    return RATE in settings or (isinstance(optimizer, Mapping) and "learning_rate" in optimizer)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from coplms.api.grid import Cell, Grid, Part
-from coplms.config.bench import BenchConfig
+from coplms.config.bench import RATE, BenchConfig
 from coplms.errors import ConfigError
 
 TWO = [{"name": name, "config": f"{name}.yaml"} for name in ("one", "two")]
@@ -21,7 +21,7 @@ def grid(part: Part = WHOLE, **settings: Any) -> Grid:
 
 
 def rate(cell: Cell) -> object:
-    return cell.settings.get("optimizer.learning_rate")
+    return cell.settings.get(RATE)
 
 
 def test_every_data_set_method_and_seed_is_a_cell_and_seeds_come_in_turn() -> None:
@@ -56,6 +56,18 @@ def test_rates_of_one_data_set_serve_the_others() -> None:
         ("one", "standalone"): 0.1,
         ("two", "standalone"): 0.1,
     }
+
+
+def test_a_row_may_have_a_rate_of_its_own_beside_the_benchs() -> None:
+    own = {"name": "fedmkt", "set": {RATE: 0.1}}
+    bench = grid(methods=["standalone", own], set={RATE: 0.2}, data=TWO[:1], seeds=[0])
+    assert [rate(cell) for cell in bench.main({})] == [0.2, 0.1]
+
+
+@pytest.mark.parametrize("optimizer", [3, "adam", None, {"batch_size": 8}])
+def test_an_optimizer_without_a_rate_is_left_to_the_runs_configuration(optimizer: object) -> None:
+    bench = grid(set={"optimizer": optimizer}, learning_rates=[0.1])
+    assert all(cell.settings["optimizer"] == optimizer for cell in bench.main({}))
 
 
 def test_a_part_is_run_and_the_table_stays_whole() -> None:
