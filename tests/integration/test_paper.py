@@ -13,6 +13,7 @@ import pytest
 import yaml
 from huggingface_hub import constants
 
+from coplms.api import volume
 from coplms.api.check import RunCheck, check_run
 from coplms.api.consortium import Consortium
 from coplms.api.hub import Hub
@@ -37,10 +38,12 @@ SILENT = Hub(offline=True)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _empty_caches(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """Nothing of the hub's lies on this machine."""
+def _a_machine(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """Nothing of the hub's lies on it, and its disk has room for the run, whatever is left here."""
     datasets = pytest.importorskip("datasets")
+    usage = volume.shutil.disk_usage(tmp_path_factory.getbasetemp())
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(volume.shutil, "disk_usage", lambda _: usage._replace(free=10**12))
         patch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("models")))
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("data")))
         yield
