@@ -151,8 +151,7 @@ def overview_columns(tables: Tables) -> list[str]:
     """Above the cells of `overview`."""
     names = []
     for (data, partition), rows in tables.items():
-        seeds = seeds_text(rows)
-        names.append(f"{data}, {partition} ({seeds} seed{'' if seeds == '1' else 's'})")
+        names.append(f"{data}, {partition} ({num_seeds(rows)})")
     return ["Method", *names, "mean"]
 
 
@@ -176,6 +175,12 @@ def seeds_text(rows: Sequence[Row]) -> str:
     """How many seeds these rows have, least and most where they differ."""
     counts = sorted({len(each.seeds) for each in rows})
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
+def num_seeds(rows: Sequence[Row]) -> str:
+    """The same with the word: 3 seeds."""
+    text = seeds_text(rows)
+    return f"{text} seed{'' if text == '1' else 's'}"
 
 
 def differences(ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str) -> list[float]:

@@ -12,6 +12,7 @@ from coplms.report.bench_methods import (
     groups,
     lead_cells,
     models_of,
+    num_seeds,
     overview,
     overview_columns,
     p_text,
@@ -79,6 +80,12 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'} ({', '.join(map(str, seeds))})"
 
 
+def _seeds_of(rows: Sequence[Row]) -> str:
+    """Which seeds these rows have, or how many where they differ."""
+    same = len({each.seeds for each in rows}) == 1
+    return _seeds(rows[0].seeds) if same else num_seeds(rows)
+
+
 def _note(num_missing: int) -> Html:
     cells = "1 cell is" if num_missing == 1 else f"{num_missing} cells are"
     return element(
@@ -97,7 +104,7 @@ def _leads(tables: Tables, methods: Sequence[str], no_rivals: Sequence[str]) -> 
     if {cell for line in lines for cell in line} <= {DASH}:
         return Html()
     body = [
-        row(header(f"{data}, {partition}", "row"), _seeds(rows[0].seeds), *cells)
+        row(header(f"{data}, {partition}", "row"), _seeds_of(rows), *cells)
         for ((data, partition), rows), cells in zip(tables.items(), lines, strict=True)
     ]
     body.append(element("tr", header("Mean", "row"), *(element("td", c) for c in ("", *means))))

@@ -132,6 +132,17 @@ def test_a_lead_is_over_the_seeds_that_both_have(outcome: Make) -> None:
     )
 
 
+def test_the_page_says_of_how_many_seeds_a_lead_is_where_rows_differ(outcome: Make) -> None:
+    pytest.importorskip("matplotlib")
+    found = [outcome("a", 0, 44.0, 44.0), outcome("a", 1, 45.0, 45.0), outcome("b", 0, 40.0, 40.0)]
+    page = bench_page("Bench", found, ["a", "b"], (), {}, 1)
+    start = page.index("Relative lead of a")
+    assert "<td>1 to 2 seeds</td>" in page[start : page.index("</table>", start)]
+    page = bench_page("Bench", found[::2], ["a", "b"], (), {}, 1)
+    start = page.index("Relative lead of a")
+    assert "<td>1 seed (0)</td>" in page[start : page.index("</table>", start)]
+
+
 def test_the_page_says_how_many_seeds_and_which_commands(outcome: Make) -> None:
     pytest.importorskip("matplotlib")
     found = [outcome(m, s, 40.0 + s, 50.0) for m in ("a", "<b>") for s in (0, 1)]
